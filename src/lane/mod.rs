@@ -1,0 +1,121 @@
+//! The loop of one lane: read, decode, classify, encode, send, settle, move the bookmark.
+//!
+//! A lane is one source-to-sink line with its own reader and its own checkpoint, run by one OS thread. Nothing is shared
+//! with other lanes, so a dead SIEM cannot stop indexing. This room defines what the loop needs of both ends: [`Source`]
+//! and [`Sink`]; the edges implement them, and so never meet.
+
+use std::sync::mpsc::Sender;
+
+use crate::model::{Event, FileKey};
+
+/// Number of a sealed batch, unique within a lane, ascending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What became of an event when it was offered to a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It stands in the open batch.
+    Kept,
+    /// It is not for this sink (not cross-zone, the other half, …).
+    Filtered,
+}
+
+/// How full the batch is that a sink is building.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fill {
+    /// Lines in it.
+    pub lines: usize,
+    /// It must be sealed before another event is offered.
+    pub full: bool,
+}
+
+/// Where lines leave. This half lives on the lane's thread: it encodes, never waits and never fails. What it seals is
+/// carried by a task on the I/O runtime, which answers through [`Outcomes`].
+pub trait Sink: Send {
+    /// Encodes one event into the open batch.
+    fn add(&mut self, event: &Event<'_>) -> Taken;
+
+    fn fill(&self) -> Fill;
+
+    /// Hands the open batch over for sending. Exactly one [`Settled`] with this ticket follows, unless a
+    /// [`Wake::Rewind`] comes first. Returns the bytes of memory that the batch holds until then.
+    fn seal(&mut self, ticket: Ticket) -> usize;
+
+    /// Forgets the open batch (after a rewind).
+    fn abandon(&mut self);
+
+    /// No batch comes any more: settle what can be settled, close, answer [`Wake::Finished`].
+    fn finish(&mut self);
+
+    /// Bytes of sealed batches that may be unsettled at a time; at this bound the lane stops reading.
+    fn in_flight_limit(&self) -> usize;
+}
+
+/// A batch is decided. The counts add up to the lines in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub ticket: Ticket,
+    pub delivered: u64,
+    /// Refused for good by the peer; each stands in the dead letter.
+    pub rejected: u64,
+    /// Given up by a rule that the user chose.
+    pub dropped: u64,
+}
+
+/// What wakes a lane's thread.
+#[derive(Debug)]
+pub enum Wake {
+    Settled(Settled),
+    /// Batches that were handed over may be lost: forget all that are not settled and read again from the lowest
+    /// unsettled place. A sink without acknowledgements says this when its connection breaks.
+    Rewind,
+    /// The sink is closed after [`Sink::finish`].
+    Finished,
+    /// Something changed in a directory that the source watches.
+    Files,
+    /// Stop reading, drain, write the checkpoint.
+    Stop,
+}
+
+/// A sink's way back to its lane.
+#[derive(Debug, Clone)]
+pub struct Outcomes(Sender<Wake>);
+
+impl Outcomes {
+    pub fn new(sender: Sender<Wake>) -> Self {
+        Self(sender)
+    }
+
+    pub fn settled(&self, settled: Settled) {
+        self.send(Wake::Settled(settled));
+    }
+
+    pub fn rewind(&self) {
+        self.send(Wake::Rewind);
+    }
+
+    pub fn finished(&self) {
+        self.send(Wake::Finished);
+    }
+
+    /// A lane that is gone (its deadline passed) wants no outcomes.
+    fn send(&self, wake: Wake) {
+        let _ = self.0.send(wake);
+    }
+}
+
+/// Whole lines of one file, as many as one read gave.
+#[derive(Debug)]
+pub struct Chunk<'a> {
+    /// Which file, in the source's own numbering.
+    pub file: u32,
+    pub key: FileKey,
+    pub path: &'a str,
+    /// Offset of `bytes[0]` in the uncompressed file.
+    pub offset: u64,
+    /// Whole lines, each with its newline.
+    pub bytes: &'a [u8],
+    /// Over-long lines that were skipped before `bytes[0]`.
+    pub skipped_lines: u64,
+}

@@ -1,0 +1,1 @@
+//! Policy strings: what policy decided a flow.
