@@ -1,1 +1,3 @@
-//! (to be written)
+//! What every peer needs: TLS.
+
+pub mod tls;

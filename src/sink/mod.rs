@@ -1,1 +1,5 @@
-//! (to be written)
+//! Where lines leave: each sink turns events into what its peer takes, and the peer's answers into outcomes.
+
+pub mod dead_letter;
+pub mod elastic;
+pub mod syslog;

@@ -1,1 +1,4 @@
-//! (to be written)
+//! Where lines enter: files on the node.
+
+pub mod checkpoint;
+pub mod tail;
