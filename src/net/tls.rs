@@ -94,7 +94,10 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
     let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let remedy = match tls {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => "its issuer is not believed: set ca_file to the peer's authority",
+            // A new authority under an old one's name shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "its issuer is not believed: set ca_file to the peer's authority"
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "it is for another name: connect by a name that it holds, or set server_name"
             }

@@ -11,8 +11,9 @@ struct Issued {
     key: KeyPair,
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
@@ -79,7 +80,7 @@ fn check(result: Result<(), String>, expected: Result<(), &str>) {
 
 #[test]
 fn authorities_and_names() {
-    let (dir, ca, foreign) = (Dir::new(), authority(), authority());
+    let (dir, ca, foreign) = (Dir::new(), authority("ca"), authority("foreign"));
     let server = issue(&ca, "siem.test", VALID);
     let both = format!("{}{}", foreign.pem(), ca.pem());
     let config = |ca_file| TlsConfig { ca_file, ..TlsConfig::default() };
@@ -87,6 +88,8 @@ fn authorities_and_names() {
     check(handshake(&ours, &server, "siem.test"), Ok(()));
     check(handshake(&config(dir.put("both.pem", &both)), &server, "siem.test"), Ok(()));
     check(handshake(&config(dir.put("foreign.pem", &foreign.pem())), &server, "siem.test"), Err("set ca_file"));
+    let again = config(dir.put("again.pem", &authority("ca").pem()));
+    check(handshake(&again, &server, "siem.test"), Err("set ca_file"));
     check(handshake(&ours, &server, "other.test"), Err("set server_name"));
     let named = TlsConfig { server_name: Some("siem.test".to_owned()), ..ours.clone() };
     check(handshake(&named, &server, "other.test"), Ok(()));
@@ -98,20 +101,20 @@ fn authorities_and_names() {
 
 #[test]
 fn fingerprints_instead_of_authority_and_name() {
-    let server = issue(&authority(), "siem.test", 2000..2001);
+    let server = issue(&authority("ca"), "siem.test", 2000..2001);
     let config = |text: String| TlsConfig { fingerprints: vec![text], ..TlsConfig::default() };
     let sha256 = fingerprint(&server.der);
     let octets: Vec<String> = sha1::Sha1::digest(&server.der).iter().map(|b| format!("{b:02x}")).collect();
     check(handshake(&config(sha256.clone()), &server, "anything.test"), Ok(()));
     check(handshake(&config(sha256.to_lowercase()), &server, "anything.test"), Ok(()));
     check(handshake(&config(format!("sha-1:{}", octets.join(":"))), &server, "anything.test"), Ok(()));
-    let other = issue(&authority(), "siem.test", VALID);
+    let other = issue(&authority("ca"), "siem.test", VALID);
     check(handshake(&config(sha256), &other, "siem.test"), Err("none of the configured fingerprints"));
 }
 
 #[test]
 fn a_pinned_certificate_without_its_key_is_refused() {
-    let (server, thief) = (issue(&authority(), "siem.test", VALID), issue(&authority(), "siem.test", VALID));
+    let (server, thief) = (issue(&authority("ca"), "siem.test", VALID), issue(&authority("ca"), "siem.test", VALID));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pinned = Pinned { prints: vec![Fingerprint::parse(&fingerprint(&server.der)).unwrap()], provider };
     // A server that shows the pinned certificate but signs with another key.
@@ -148,7 +151,7 @@ fn a_pinned_certificate_without_its_key_is_refused() {
 
 #[test]
 fn errors_name_file_reason_and_remedy() {
-    let (dir, ca) = (Dir::new(), authority());
+    let (dir, ca) = (Dir::new(), authority("ca"));
     let (ours, theirs) = (issue(&ca, "client.test", VALID), issue(&ca, "client.test", VALID));
     let ca_file = dir.put("ca.pem", &ca.pem());
     let certificate_file = dir.put("client.pem", &ours.pem);
