@@ -7,6 +7,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+mod ledger;
+mod run;
+
+pub use run::{Ended, Lane, LaneConfig, Zones};
+
 use crate::model::{Event, FileKey};
 
 /// Number of a sealed batch, unique within a lane, ascending.
@@ -46,7 +51,8 @@ pub trait Sink: Send {
     /// Forgets the open batch (after a rewind).
     fn abandon(&mut self);
 
-    /// No batch comes any more: settle what can be settled, close, answer [`Wake::Finished`].
+    /// Nothing more to send for now: settle everything as soon as it can be, close, answer [`Wake::Finished`] (or
+    /// [`Wake::Rewind`] when the connection broke first; the lane may then seal again, and finish again).
     fn finish(&mut self);
 
     /// Bytes of sealed batches that may be unsettled at a time; at this bound the lane stops reading.
@@ -144,8 +150,6 @@ pub struct Chunk {
     pub path: Arc<str>,
     /// Offset of the first line in the uncompressed file.
     pub offset: u64,
-    /// Lines that begin before this offset were counted as read already, before a rewind.
-    pub counted: u64,
     /// Over-long lines that were skipped right before `offset`.
     pub skipped_lines: u64,
     /// History, then the lines.
@@ -190,3 +194,6 @@ pub trait Source: Send {
     /// Ends of files without a newline, by path: what `--once` leaves unread.
     fn unterminated(&self) -> Vec<String>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,6 @@ pub struct Content {
     /// Everything before is handed out.
     pub read: u64,
     pub read_tail: Tail,
-    /// Lines that begin before are counted as read (they may be read again after a rewind).
-    pub counted: u64,
     /// Everything before is settled.
     pub settled: u64,
     pub settled_tail: Tail,
@@ -99,7 +97,6 @@ impl Content {
             head: Tail::default(),
             read: 0,
             read_tail: Tail::of(b""),
-            counted: 0,
             settled: 0,
             settled_tail: Tail::of(b""),
             place: None,
@@ -124,7 +121,6 @@ impl Content {
             head: record.head(),
             read: record.offset,
             read_tail: record.tail(),
-            counted: record.offset,
             settled: record.offset,
             settled_tail: record.tail(),
             name: record.path.as_str().into(),

@@ -427,7 +427,6 @@ impl FileSource {
         }
         chunk.file = id;
         chunk.key = content.key;
-        chunk.counted = content.counted;
         chunk.skipped_lines = 0;
         chunk.path.clone_from(&content.name);
         match fill(content, chunk, max_line)? {
@@ -672,7 +671,6 @@ fn hand_out(content: &mut Content, chunk: &mut Chunk, lines: std::ops::Range<usi
     chunk.offset = content.read;
     content.read += lines.len() as u64;
     content.read_tail = Tail::of(&chunk.buffer[..lines.end]);
-    content.counted = content.counted.max(content.read);
     content.partial = partial;
     chunk.lines = lines;
     if usize::from(content.head.len) < HISTORY {
@@ -695,7 +693,7 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             let Some(tail) = reader.tail_before(after)? else { return Ok(Filled::Changed) };
             tracing::warn!(path = %content.name, offset_bytes = content.read, line_bytes = after - content.read - 1,
                 "skipped a line that is longer than max_line; it is counted as dropped");
-            chunk.skipped_lines = u64::from(content.read >= content.counted);
+            chunk.skipped_lines = 1;
             chunk.offset = after;
             // The mark of a chunk without lines is made of these bytes.
             let history = after.min(HISTORY as u64) as usize;
@@ -704,7 +702,6 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             chunk.lines = history..history;
             content.read = after;
             content.read_tail = tail;
-            content.counted = content.counted.max(after);
             content.skipping = None;
             return Ok(Filled::Skipped);
         }
@@ -742,7 +739,6 @@ fn skip_to_end(content: &mut Content, reader: &mut Reader, look: Look) -> io::Re
     let tail = reader.tail_before(end)?.unwrap_or_default();
     (content.read, content.read_tail) = (end, tail);
     (content.settled, content.settled_tail) = (end, tail);
-    content.counted = end;
     Ok(())
 }
 

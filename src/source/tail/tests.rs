@@ -283,16 +283,6 @@ fn lines_up_to_the_limit_and_beyond() {
 }
 
 #[test]
-fn a_skipped_line_is_skipped_again_but_counted_once() {
-    let mut b = Bench::new();
-    b.max_line = 10;
-    b.append("flows.log", format!("{}\na1\n", "l".repeat(READ * 2)));
-    assert_eq!(b.read_as(false), ["<skipped>", "a1"]);
-    b.source().rewind();
-    b.expect(&["a1"]);
-}
-
-#[test]
 fn two_names_of_one_file() {
     let mut b = Bench::new();
     b.append("flows.log", "a1\n");
