@@ -18,6 +18,8 @@
 
 mod error;
 mod fields;
+#[cfg(test)]
+mod fixtures;
 mod passes;
 mod repair;
 #[cfg(test)]
