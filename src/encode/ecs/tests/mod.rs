@@ -388,6 +388,8 @@ fn processes() {
             ],
         );
     }
+    // What follows the last slash would have looked like the log's "several".
+    check(|flow| flow.process.name = some("/*"), &[("/process", json!({"name": "/*", "executable": "/*"}))]);
     check(
         |flow| flow.process.name = some("nginx: worker"),
         &[("/process", json!({"name": "nginx: worker"})), ("/calico/process", Value::Null)],
