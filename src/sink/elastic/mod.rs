@@ -1,1 +1,4 @@
-//! (to be written)
+//! Elasticsearch and OpenSearch.
+
+pub mod batch;
+pub mod outcome;
