@@ -1,3 +1,4 @@
-//! What every peer needs: TLS.
+//! What every peer needs: TLS, and HTTP over it.
 
+pub mod http;
 pub mod tls;
