@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::time::Instant;
 
 use super::pace::Pace;
+use crate::net::http::{HostError, base};
 
 /// Round-robin over hosts with their health. A host that failed is left out for a growing while; then one request tries
 /// it (half-open), and the next failure closes it again.
@@ -38,35 +38,6 @@ pub enum Pick {
     Host(usize),
     /// All are down; the first is tried again after this.
     Wait(Duration),
-}
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum HostError {
-    #[error("no host is given; write hosts: [https://HOST:9200]")]
-    None,
-    #[error("host {0:?} is no URL; write https://HOST:9200")]
-    NoUrl(String),
-    #[error("host {0:?} has another scheme than http or https; write https://HOST:9200")]
-    Scheme(String),
-    #[error("a host's URL holds a user or password; move them to auth: {{basic: {{username, password}}}}")]
-    Credentials,
-    #[error("host {0:?} has a query or a fragment, which has no meaning here; remove it")]
-    Query(String),
-}
-
-/// The base of every URL to this host: a path prefix stays, a slash at the end goes.
-pub fn base(host: &str) -> Result<String, HostError> {
-    let url = Url::parse(host).map_err(|_| HostError::NoUrl(host.to_owned()))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(HostError::Credentials);
-    }
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(HostError::Scheme(host.to_owned()));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(HostError::Query(host.to_owned()));
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 impl Hosts {
@@ -132,21 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn bases_keep_their_prefix_and_hold_no_secret() {
-        let rows = [
-            ("https://es:9200", Ok("https://es:9200")),
-            ("https://es:9200/", Ok("https://es:9200")),
-            ("http://proxy/es/main//", Ok("http://proxy/es/main")),
-            ("http://[::1]:9200", Ok("http://[::1]:9200")),
-            ("es:9200", Err(HostError::Scheme("es:9200".into()))),
-            ("//es", Err(HostError::NoUrl("//es".into()))),
-            ("ftp://es", Err(HostError::Scheme("ftp://es".into()))),
-            ("https://u:p@es", Err(HostError::Credentials)),
-            ("https://es/?a=b", Err(HostError::Query("https://es/?a=b".into()))),
-        ];
-        for (url, expected) in rows {
-            assert_eq!(base(url), expected.map(str::to_owned), "{url}");
-        }
+    fn there_must_be_one() {
         assert_eq!(Hosts::new(&[], Pace::default()).unwrap_err(), HostError::None);
     }
 

@@ -64,10 +64,9 @@ pub struct Held {
 
 /// What is wrong with the cluster, our rights or our set-up: one value per remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
 pub enum Hold {
     /// 401.
-    Unauthorized = 1,
+    Unauthorized,
     /// 403 `security_exception`.
     Forbidden,
     /// The data stream's template is not installed.
@@ -84,8 +83,8 @@ pub enum Hold {
     Unreachable,
     /// Our own secret cannot be read.
     NoSecret,
-    /// Refused documents have no room.
-    DeadLetterFull,
+    /// Refused documents cannot be kept: the dead letter is full, or its disk fails.
+    DeadLetter,
 }
 
 /// Why it is not known what was written.
@@ -314,8 +313,7 @@ fn detail(status: u16, kind: &str, reason: &str) -> String {
 
 /// The first [`REASON_CHARS`] characters, on one line.
 pub fn cut(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(REASON_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = text.chars().take(REASON_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(REASON_CHARS).is_some() {
         short.push('…');
     }
@@ -323,7 +321,7 @@ pub fn cut(text: &str) -> String {
 }
 
 impl Hold {
-    const ALL: [Self; 10] = [
+    pub const ALL: [Self; 10] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::NoTemplate,
@@ -333,13 +331,8 @@ impl Hold {
         Self::WrongPeer,
         Self::Unreachable,
         Self::NoSecret,
-        Self::DeadLetterFull,
+        Self::DeadLetter,
     ];
-
-    /// The value behind a number that [`Hold`] was cast to.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|hold| *hold as u8 == number)
-    }
 
     /// Stable name, for logs and metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -353,7 +346,7 @@ impl Hold {
             Self::WrongPeer => "wrong_peer",
             Self::Unreachable => "unreachable",
             Self::NoSecret => "no_secret",
-            Self::DeadLetterFull => "dead_letter_full",
+            Self::DeadLetter => "dead_letter",
         }
     }
 }

@@ -78,7 +78,8 @@ fn every_item_answer_has_its_meaning() {
 
 #[test]
 fn failure_store_counts_apart_and_is_no_missing_template() {
-    let stored = r#"{"create":{"_index":".fs-logs-calico.flow-default-2026.11.23-000002","status":201,"failure_store":"used"}}"#;
+    let stored =
+        r#"{"create":{"_index":".fs-logs-calico.flow-default-2026.11.23-000002","status":201,"failure_store":"used"}}"#;
     let Verdict::Items(items) = of(&[stored.to_owned(), item(201, DS, "")]) else { panic!("items") };
     assert_eq!((items.created, items.redirected, items.delivered()), (1, 1, 2));
     // Refused although there is one: refused.
@@ -197,14 +198,6 @@ fn reasons_are_cut_and_hold_no_line_break() {
     assert!(short.starts_with("a bé") && short.ends_with('…'));
     assert_eq!(cut("whole"), "whole");
     assert_eq!(cut("\u{85}"), " ", "shorter in bytes, but not cut");
-}
-
-#[test]
-fn holds_are_known_by_number() {
-    for hold in Hold::ALL {
-        assert_eq!(Hold::from_number(hold as u8), Some(hold));
-    }
-    assert_eq!(Hold::from_number(0), None);
 }
 
 proptest! {
