@@ -1,6 +1,7 @@
 //! The running agent: lanes on their threads, one current-thread runtime for all network work, a server of metrics and
 //! health, and the watch over files that change. The only file, with `cli`, `config` and `demo`, that names every room.
 
+mod numbers;
 mod supervise;
 
 pub use supervise::{Loaded, Origin, Signal, supervise};
@@ -16,17 +17,14 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
 
-use crate::lane::{Ended, Lane, LaneConfig, Outcomes, Sink, Wake, Zones};
+use crate::lane::{Ended, ExitOnPanic, Lane, LaneConfig, Outcomes, PANIC_EXIT_CODE, Sink, Wake, Zones};
 use crate::serve;
-use crate::sink::{elastic, syslog};
+use crate::sink::elastic;
 use crate::source::checkpoint::Store;
 use crate::source::tail::{self, FileSource, SourceConfig};
 use crate::source::watch;
 use crate::telemetry::{Health, LaneSnapshot, LaneStats, Metrics, Sample};
 use crate::zone::Table;
-
-/// Exit code after a panic on a data path: a restart is safe, going on might not be.
-pub const PANIC_EXIT_CODE: i32 = 70;
 
 /// What runs. Built by `config` from the user's file and flags.
 #[derive(Debug, Clone)]
@@ -45,7 +43,6 @@ pub struct Config {
     /// Read to the end, deliver, end; give up on a peer that decides nothing for so long.
     pub once: Option<Duration>,
     pub elasticsearch: Option<elastic::Config>,
-    pub siem: Vec<syslog::Config>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +58,7 @@ pub enum AgentError {
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error("sinks.elasticsearch: {0}")]
-    Elasticsearch(#[from] elastic::ElasticError),
-    #[error("sinks.siem: {0}")]
-    Siem(#[from] syslog::SyslogError),
+    Elasticsearch(#[from] elastic::Error),
 }
 
 /// How one lane ended.
@@ -99,9 +94,6 @@ impl Agent {
         if let Some(elasticsearch) = config.elasticsearch.clone() {
             agent.start_elasticsearch(&config, zones, elasticsearch)?;
         }
-        for siem in config.siem.clone() {
-            agent.start_siem(&config, zones, siem)?;
-        }
         agent.start_watch(&config)?;
         if let Some(address) = config.listen {
             agent.listen(address)?;
@@ -113,17 +105,8 @@ impl Agent {
         let (wake, wakes) = channel();
         let sink = elastic::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
         let stats = sink.stats();
-        self.metrics.add(move || stats.samples());
+        self.metrics.add(move || numbers::elastic(&stats));
         self.start_lane("elasticsearch", config, zones, sink, wake, wakes)
-    }
-
-    fn start_siem(&mut self, config: &Config, zones: &Zones, sink: syslog::Config) -> Result<(), AgentError> {
-        let (wake, wakes) = channel();
-        let name = format!("siem-{}", sink.name);
-        let sink = syslog::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
-        let stats = sink.stats();
-        self.metrics.add(move || stats.samples());
-        self.start_lane(&name, config, zones, sink, wake, wakes)
     }
 
     fn start_lane(
@@ -273,17 +256,6 @@ impl Runtime {
     fn stop(self) {
         let _ = self.end.send(());
         let _ = self.thread.join();
-    }
-}
-
-/// A panic on a data path ends the process after its message.
-struct ExitOnPanic;
-
-impl Drop for ExitOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::exit(PANIC_EXIT_CODE);
-        }
     }
 }
 

@@ -14,6 +14,21 @@ pub use run::{Ended, Lane, LaneConfig, Zones};
 
 use crate::model::{Event, FileKey};
 
+/// Exit code after a panic on a data path: a restart is safe, going on might not be.
+pub const PANIC_EXIT_CODE: i32 = 70;
+
+/// Held by whoever carries data (a lane's thread, a sink's task): a panic there ends the process, after its message.
+#[derive(Debug)]
+pub struct ExitOnPanic;
+
+impl Drop for ExitOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(PANIC_EXIT_CODE);
+        }
+    }
+}
+
 /// Number of a sealed batch, unique within a lane, ascending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
