@@ -217,7 +217,7 @@ impl<'a> Checker<'a> {
         if !words.is_empty() {
             return format!("one of {}", words.join(", "));
         }
-        branch.as_object().map_or_else(|| "something else".into(), |schema| expected(schema))
+        branch.as_object().map_or_else(|| "something else".into(), expected)
     }
 
     /// Words, ranges and formats. The type is right.
