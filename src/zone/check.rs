@@ -101,13 +101,13 @@ impl<'d> Check<'d> {
     }
 
     fn zone(&mut self, path: &str, node: &'d Node, seen: &mut HashMap<&'d str, Place>) -> Zone {
-        let name = node.get("name").and_then(Node::as_text).unwrap_or_default();
-        if let Some(named) = node.get("name") {
+        let name = node.get("name").and_then(|name| Some((name.as_text()?, name.place)));
+        if let Some((name, place)) = name {
             self.name(&child(path, "name"), name);
-            if let Some(first) = seen.insert(name, named.place).filter(|_| !name.is_empty()) {
+            let first = *seen.entry(name).or_insert(place);
+            if first != place {
                 let message = format!("the zone \"{name}\" is already defined at line {}; merge or rename", first.line);
                 self.error(&child(path, "name"), message);
-                seen.insert(name, first);
             }
         }
         let below = child(path, "match");
@@ -117,7 +117,7 @@ impl<'d> Check<'d> {
         let matches = self.items(&below).iter().enumerate();
         let matchers = matches.map(|(i, node)| self.matcher(&index(&below, i), node)).collect();
         let critical = matches!(node.get("critical"), Some(Node { value: Value::Bool(true), .. }));
-        Zone { name: name.into(), critical, matchers }
+        Zone { name: name.map_or_else(Box::default, |(name, _)| name.into()), critical, matchers }
     }
 
     fn name(&mut self, path: &str, name: &str) {
