@@ -21,6 +21,8 @@ mod fields;
 #[cfg(test)]
 mod fixtures;
 mod passes;
+#[cfg(test)]
+mod properties;
 mod repair;
 #[cfg(test)]
 mod tests;
