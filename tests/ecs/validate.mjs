@@ -108,7 +108,8 @@ function checkWhole(at, fields, faults) {
   }
   for (const unit of ['bytes', 'packets']) {
     const [source, destination, network] = ['source', 'destination', 'network'].map((part) => at.get(`${part}.${unit}`));
-    const all = [source, destination, network].every((n) => n !== undefined);
+    // What does not fit a `long` stands at its limit, and then the sum cannot hold.
+    const all = [source, destination, network].every((n) => n !== undefined && n < Number(2n ** 63n - 1n));
     // Beyond 2^53 a number is not exact here.
     if (all && Math.abs(source + destination - network) > network * 1e-12) fault('sum', `network.${unit}`, `${network}`);
   }

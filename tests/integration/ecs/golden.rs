@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tidegate::decode::decode;
 use tidegate::encode::ecs::{Config, Encoder};
-use tidegate::model::{Body, Event, FileKey, LineId, Origin, RawLine};
+use tidegate::model::{Body, Event, FileKey, LineId, Origin, RawLine, ZonePair};
 
 use super::{assert_file, in_repository};
 
@@ -29,13 +29,23 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The documents of every case.
+/// The documents of every case as the golden files have them, and once more with a clock and zones.
 pub fn documents() -> Vec<Document> {
-    cases().iter().flat_map(|case| encode(case)).collect()
+    let cross_zone =
+        Around { read_at_ms: Some(4_102_444_800_000), zones: Some(ZonePair { source: "dmz", dest: "app" }) };
+    let around = [Around::default(), cross_zone];
+    cases().iter().flat_map(|case| around.iter().flat_map(|around| encode(case, around))).collect()
 }
 
-/// What the agent would send for a case's input, no clock in it.
-fn encode(case: &Path) -> Vec<Document> {
+/// What an event has beside its line.
+#[derive(Default)]
+struct Around {
+    read_at_ms: Option<i64>,
+    zones: Option<ZonePair<'static>>,
+}
+
+/// What the agent would send for a case's input.
+fn encode(case: &Path, around: &Around) -> Vec<Document> {
     let input = std::fs::read(case.join("input.jsonl")).expect("an input");
     let first_line = input.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let key = FileKey::new(CLUSTER, NODE, first_line);
@@ -56,12 +66,12 @@ fn encode(case: &Path) -> Vec<Document> {
             path: Some(PATH),
             offset: start as u64,
             id: LineId::new(end_time, key, start as u64, line),
-            read_at_ms: None,
+            read_at_ms: around.read_at_ms,
         };
         let mut text = Vec::new();
         match decode(line, &mut scratch) {
             Ok(flow) => {
-                let event = Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones: None };
+                let event = Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones: around.zones };
                 encoder.encode(&event, &mut text);
             }
             Err(error) => {
@@ -81,7 +91,8 @@ fn documents_are_as_expected() {
     let cases = cases();
     assert!(cases.len() > 10, "only {} cases", cases.len());
     for case in cases {
-        let documents: String = encode(&case).iter().map(|document| format!("{}\n", document.text)).collect();
+        let documents: String =
+            encode(&case, &Around::default()).iter().map(|document| format!("{}\n", document.text)).collect();
         assert_file(&case.join("expected.ecs.jsonl"), &documents);
     }
 }

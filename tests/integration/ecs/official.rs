@@ -27,23 +27,12 @@ struct Fault {
 
 /// The folder with the package, or why there is none. One fetch for all tests.
 static PACKAGE: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
-    let folder = in_repository("tests/.cache/ecs");
-    if folder.join(format!("node_modules/@elastic/ecs-{ECS_VERSION}.fetched")).is_file() {
-        return Ok(folder);
+    let output = Command::new(in_repository("tests/ecs/get-ecs")).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    let output = Command::new("npm")
-        .args(["install", "--no-save", "--no-audit", "--no-fund", "--fetch-retries=1", "--prefix"])
-        .arg(&folder)
-        .arg(format!("@elastic/ecs@{ECS_VERSION}"))
-        .output()
-        .map_err(|error| format!("npm: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("npm install: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    let done = folder.join(format!("node_modules/@elastic/ecs-{ECS_VERSION}.fetched"));
-    std::fs::write(done, "").map_err(|error| error.to_string())?;
-    Ok(folder)
 });
 
 /// What the validator says of each document; `None` when it cannot be had here.

@@ -65,7 +65,8 @@ fn mappings(product: Product) -> Value {
         let mut properties = &mut root;
         for part in parts {
             let object = properties.entry(part).or_insert_with(|| json!({"properties": {}}));
-            properties = object["properties"].as_object_mut().unwrap_or_else(|| panic!("{part} is a leaf and an object"));
+            properties =
+                object["properties"].as_object_mut().unwrap_or_else(|| panic!("{part} is a leaf and an object"));
         }
         assert!(properties.insert(last.to_owned(), leaf(&field, product)).is_none(), "{}", field.name);
     }
@@ -170,13 +171,17 @@ fn page() -> String {
          `match_only_text`.\n",
     );
     for (level, title) in [("ecs", "Elastic Common Schema"), ("own", "Calico's own")] {
-        let _ = write!(out, "\n## {title}\n\n| field | type | list | when | from the log | |\n|---|---|---|---|---|---|\n");
+        let _ =
+            write!(out, "\n## {title}\n\n| field | type | list | when | from the log | |\n|---|---|---|---|---|---|\n");
         for field in fields().iter().filter(|field| field.level == level) {
             let list = if field.array { "yes" } else { "" };
             let log = if field.log == "-" { String::new() } else { format!("`{}`", field.log) };
             let description = field.description.replace('|', "\\|");
-            let _ =
-                writeln!(out, "| `{}` | {} | {list} | {} | {log} | {description} |", field.name, field.kind, field.when);
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {list} | {} | {log} | {description} |",
+                field.name, field.kind, field.when
+            );
         }
     }
     out
