@@ -108,7 +108,8 @@ fn index_template(product: Product) -> Value {
     template
 }
 
-/// A new index a day or at 30 GB a shard; thirty days are kept.
+/// A new index a day or at 30 GB a shard; thirty days are kept. Elasticsearch counts an index's age from its rollover,
+/// OpenSearch from its creation, so a day more.
 fn lifecycle(product: Product) -> Value {
     match product {
         Product::Elasticsearch => json!({"policy": {"_meta": meta(), "phases": {
@@ -121,7 +122,7 @@ fn lifecycle(product: Product) -> Value {
             "default_state": "hot",
             "states": [
                 {"name": "hot", "actions": [{"rollover": {"min_index_age": "1d", "min_primary_shard_size": "30gb"}}],
-                    "transitions": [{"state_name": "delete", "conditions": {"min_rollover_age": "30d"}}]},
+                    "transitions": [{"state_name": "delete", "conditions": {"min_index_age": "31d"}}]},
                 {"name": "delete", "actions": [{"delete": {}}], "transitions": []},
             ],
             "ism_template": [{"index_patterns": [PATTERN], "priority": PRIORITY}],
