@@ -1,1 +1,4 @@
-//! (to be written)
+//! wip
+pub mod scalar;
+pub mod shape;
+pub mod url;
