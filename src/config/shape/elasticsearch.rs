@@ -10,6 +10,7 @@ use crate::config::url::HttpUrl;
 /// Elasticsearch 8 and 9, OpenSearch 2 and 3: the data stream `logs-calico.flow-<namespace>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["hosts"]))]
 pub struct Elasticsearch {
     /// Nodes of one cluster, as `https://HOST:PORT` with a path prefix if need be; at least one. A node that fails is
     /// left alone for a while and tried again.
@@ -81,6 +82,7 @@ pub struct Auth {
 /// A user and a password.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["username", "password"]))]
 pub struct Basic {
     /// Name of the user.
     pub username: String,

@@ -19,7 +19,7 @@ use super::scalar::{Listen, Size, Span};
 /// What Tidegate reads, where it sends it, and where it keeps its place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "Tidegate configuration")]
+#[schemars(title = "Tidegate configuration", extend("required" = ["sources", "sinks"]))]
 pub struct Config {
     /// Name of the Kubernetes cluster. It is part of every event's id and cannot change while the program runs.
     /// Default: `default`.
@@ -63,6 +63,7 @@ impl Default for Config {
 /// A live flow-log file and its rotated siblings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
 pub struct Source {
     /// Absolute path of the live file, or a glob (`*`, `?`, `[a-z]`, `{a,b}`, `**`). Of a plain path the rotated siblings
     /// are read too: `flows-*.log` and `flows.log.*` beside `flows.log`, each also `.gz`. A glob is taken exactly.

@@ -12,6 +12,7 @@ use crate::config::url::SiemUrl;
 /// A SIEM: every flow that crosses a zone, as CEF over syslog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "url"]))]
 pub struct Siem {
     /// Name of the receiver: lower-case letters, digits, `.`, `_`, `-`; at most 64. It names the lane and its
     /// checkpoint, so another name starts from the oldest file again.
