@@ -1,6 +1,7 @@
 //! `tidegate check`: every problem of configuration and zones at once.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::ArgMatches;
 
@@ -43,14 +44,11 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Err(problems) => (None, problems),
     };
     if let Some(zones) = loaded.as_ref().and_then(|loaded| loaded.config.zones.as_ref()) {
-        problems.extend(zone_problems(zones));
+        problems.extend(load_zones(zones).map_or_else(|problems| problems, |(_, warnings)| warnings));
     }
-    print(&problems, args.output)?;
-    let errors = problems.iter().filter(|found| found.problem.severity == Severity::Error).count();
-    let warnings = problems.len() - errors;
-    eprintln!("{}", summary(errors, warnings));
-    if errors > 0 || (args.deny_warnings && warnings > 0) {
-        return Ok(Exit::CheckFailed);
+    let exit = conclude(&problems, args.output, args.deny_warnings)?;
+    if exit != Exit::Done {
+        return Ok(exit);
     }
     if args.connect {
         return Err(NotBuilt("trying the peers (check --connect)").into());
@@ -72,20 +70,42 @@ pub fn load_or_tell(input: &Input) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
-/// Problems of a zones file; that it cannot be read is one.
-pub fn zone_problems(path: &std::path::Path) -> Vec<Located> {
+/// The zone table and its warnings, or all that is wrong; that the file cannot be read is a problem like any other.
+pub fn load_zones(path: &Path) -> Result<(zone::Table, Vec<Located>), Vec<Located>> {
     let name = path.display().to_string();
-    let found = match std::fs::read_to_string(path) {
-        Ok(text) => match zone::Table::load(&text) {
-            Ok((_, warnings)) => warnings,
-            Err(problems) => problems,
-        },
-        Err(error) => vec![Problem::error(None, "", format!("cannot read the zones: {error}; check the path"))],
+    let locate = |problems: Vec<Problem>| -> Vec<Located> {
+        problems.into_iter().map(|problem| Located::in_file(name.clone(), problem)).collect()
     };
-    found.into_iter().map(|problem| Located::in_file(name.clone(), problem)).collect()
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        locate(vec![Problem::error(None, "", format!("cannot read the zones: {error}; check the path"))])
+    })?;
+    match zone::Table::load(&text) {
+        Ok((table, warnings)) => Ok((table, locate(warnings))),
+        Err(problems) => Err(locate(problems)),
+    }
 }
 
-pub fn print(problems: &[Located], output: Output) -> anyhow::Result<()> {
+/// The zone table; `None` when it has errors, which are told on standard error. Warnings are for `check`.
+pub fn load_zones_or_tell(path: &Path) -> anyhow::Result<Option<zone::Table>> {
+    match load_zones(path) {
+        Ok((table, _)) => Ok(Some(table)),
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Prints the problems and says whether they let the check pass.
+pub fn conclude(problems: &[Located], output: Output, deny_warnings: bool) -> anyhow::Result<Exit> {
+    print(problems, output)?;
+    let errors = problems.iter().filter(|found| found.problem.severity == Severity::Error).count();
+    let warnings = problems.len() - errors;
+    eprintln!("{}", summary(errors, warnings));
+    Ok(if errors > 0 || (deny_warnings && warnings > 0) { Exit::CheckFailed } else { Exit::Done })
+}
+
+fn print(problems: &[Located], output: Output) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match output {
         Output::Text => problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?,

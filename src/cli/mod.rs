@@ -8,6 +8,7 @@ mod config;
 mod convert;
 mod demo;
 mod input;
+mod lines;
 mod run;
 mod setup;
 mod version;

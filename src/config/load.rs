@@ -3,7 +3,7 @@
 //! A wrong value is taken out of the tree before the rest is judged, so that one mistake hides no other and causes no
 //! other: nothing is said about what hangs on a value that is already known to be wrong.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Number, Value};
 
@@ -39,6 +39,11 @@ impl Surroundings {
             node_name: std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()),
             host_name: host_name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
         }
+    }
+
+    /// The node's name when nobody configures one.
+    pub fn into_node(self) -> Option<String> {
+        self.node_name.or(self.host_name)
     }
 }
 
@@ -293,9 +298,4 @@ fn json_of(node: &yaml::Node) -> Value {
             Value::Object(entries.iter().map(|entry| (entry.key.clone(), json_of(&entry.node))).collect())
         }
     }
-}
-
-/// Relative paths of flags are meant from where the command was given.
-pub fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
