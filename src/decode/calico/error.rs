@@ -55,7 +55,9 @@ fn reason(error: &serde_json::Error) -> String {
 fn byte_offset(text: &str, error: &serde_json::Error) -> usize {
     let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
     let line_start = std::iter::once(0).chain(newlines).nth(error.line().saturating_sub(1)).unwrap_or(0);
-    (line_start + error.column().saturating_sub(1)).min(text.len())
+    // The parser counts what it has taken, and a control character it does not take.
+    let untaken = usize::from(error.to_string().starts_with("control character"));
+    (line_start + error.column().saturating_sub(1) + untaken).min(text.len())
 }
 
 /// Counted from 1 in the line as it was, with what is at `at` bytes of the repaired text.

@@ -32,7 +32,7 @@ fn shown(value: impl std::fmt::Debug) -> String {
 
 #[test]
 fn numbers() {
-    let count = |fields, expected| check(fields, |flow| shown((flow.bytes_in, &flow.extra)), expected);
+    let count = |fields: &str, expected: &str| check(fields, |flow| shown((flow.bytes_in, &flow.extra)), expected);
     count("", "(None, [])");
     count(r#""bytes_in":0"#, "(Some(0), [])");
     count(r#""bytes_in":18446744073709551615"#, "(Some(18446744073709551615), [])");
@@ -57,7 +57,7 @@ fn numbers() {
         let quoted = format!("{odd:?}");
         count(&format!(r#""bytes_in": {odd} "#), &format!(r#"(None, [("bytes_in", {quoted})])"#));
     }
-    let time = |fields, expected| check(fields, |flow| shown((flow.end_time, flow.extra.len())), expected);
+    let time = |fields: &str, expected: &str| check(fields, |flow| shown((flow.end_time, flow.extra.len())), expected);
     time(r#""end_time":1767225600"#, "(Some(1767225600), 0)");
     time(r#""end_time":-5"#, "(Some(-5), 0)");
     time(r#""end_time":"-5""#, "(Some(-5), 0)");
@@ -207,7 +207,7 @@ fn sentinels_are_nothing() {
     }
     check(r#""source_name_aggr":"web-7d9f-*""#, |flow| shown(&flow.source.name_aggr), r#"Some("web-7d9f-*")"#);
     check(r#""dest_domains":["-",null,"a.example"]"#, |flow| shown(&flow.dest_domains), r#"["a.example"]"#);
-    let args = |fields, expected| check(fields, |flow| shown(&flow.process.args), expected);
+    let args = |fields: &str, expected: &str| check(fields, |flow| shown(&flow.process.args), expected);
     args(r#""process_args":["-"]"#, "[]");
     args(r#""process_args":["*"]"#, "[]");
     args(r#""process_args":["-","x"]"#, r#"["-", "x"]"#);
@@ -257,7 +257,7 @@ fn policies() {
 
 #[test]
 fn unknown_fields_are_kept_as_written() {
-    let extra = |fields, expected| check(fields, |flow| shown(&flow.extra), expected);
+    let extra = |fields: &str, expected: &str| check(fields, |flow| shown(&flow.extra), expected);
     extra(
         r#""new":{"a":[1, 2.50,{"b":null}]},"n":1e400"#,
         r#"[("new", "{\"a\":[1, 2.50,{\"b\":null}]}"), ("n", "1e400")]"#,
@@ -277,7 +277,7 @@ fn unknown_fields_are_kept_as_written() {
 
 #[test]
 fn of_a_repeated_key_the_last_counts() {
-    let port = |fields, expected| check(fields, |flow| shown((flow.dest.port, &flow.extra)), expected);
+    let port = |fields: &str, expected: &str| check(fields, |flow| shown((flow.dest.port, &flow.extra)), expected);
     port(r#""dest_port":80,"dest_port":81"#, "(Some(81), [])");
     port(r#""dest_port":80,"dest_port":null"#, "(None, [])");
     port(r#""dest_port":"x","dest_port":81"#, "(Some(81), [])");
