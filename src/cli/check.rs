@@ -19,7 +19,7 @@ use crate::zone;
     $ tidegate check -c tidegate.yaml --connect --deny-warnings -o json")]
 pub struct Args {
     #[command(flatten)]
-    input: input::Args,
+    input: input::ConfigArgs,
 
     /// Also try Elasticsearch and the SIEM, and say what they answered
     #[arg(long)]

@@ -26,7 +26,7 @@ enum What {
     /// again. It holds no secrets, only where to find them.
     #[command(after_long_help = "Examples:\n  $ tidegate config print -c tidegate.yaml\n  \
         $ TIDEGATE_CLUSTER=prod-eu-1 tidegate config print -c tidegate.yaml --listen 0.0.0.0:9464")]
-    Print(Box<input::Args>),
+    Print(Box<input::ConfigArgs>),
     /// Print an example with every key documented
     #[command(after_long_help = "Examples:\n  $ tidegate config example > tidegate.yaml\n  \
         $ tidegate config example | grep -A3 replay")]

@@ -12,7 +12,7 @@ use crate::config::shape::{Level, LogFormat};
 use crate::config::{Input, Origin, Override, Surroundings, What};
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct ConfigArgs {
     /// Configuration file (YAML); a first try needs none
     #[arg(short, long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
     pub config: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub struct Args {
     log_format: Option<LogFormat>,
 }
 
-impl Args {
+impl ConfigArgs {
     /// What the configuration is to be loaded from. Relative paths are meant from here.
     pub fn input(&self, matches: &ArgMatches) -> Input {
         let mut changes = Changes { matches, list: Vec::new() };
@@ -169,7 +169,7 @@ mod tests {
     #[derive(Parser)]
     struct Probe {
         #[command(flatten)]
-        args: Args,
+        args: ConfigArgs,
     }
 
     fn input(arguments: &[&str]) -> Input {

@@ -90,6 +90,7 @@ impl<R: Read> Lines<R> {
                 return Ok(self.base + self.start as u64 - 1 - begin);
             }
             self.start = self.buffer.len();
+            self.searched = self.start;
             if !self.fill()? {
                 return Ok(self.base + self.start as u64 - begin);
             }

@@ -16,7 +16,7 @@ use crate::config::Span;
     --siem 'tcp://siem:514?header=3164&framing=lf' --zones zones.yaml --state-dir state --cluster c --node n --once")]
 pub struct Args {
     #[command(flatten)]
-    pub input: input::Args,
+    pub input: input::ConfigArgs,
 
     /// Read to the end, deliver, exit
     ///

@@ -11,7 +11,7 @@ use super::{Exit, NotBuilt, check, input};
 #[command(after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  $ tidegate setup --export templates")]
 pub struct Args {
     #[command(flatten)]
-    input: input::Args,
+    input: input::ConfigArgs,
 
     /// Say what would be changed, and change nothing
     #[arg(long, conflicts_with = "export")]

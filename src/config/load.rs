@@ -84,7 +84,7 @@ impl Input {
             let document =
                 Document::parse(text).map_err(|problem| vec![Located::in_file(name, problem)])?;
             let found = document.check_schema(&schema::structure());
-            problems.extend(found.into_iter().map(|problem| Located::in_file(name, problem)));
+            problems.extend(found.into_iter().map(|problem| Located::in_file(name, discreet(problem, &document))));
             layers.tree = json_of(document.root());
             layers.file = Some((name.to_owned(), document));
         }
@@ -226,11 +226,23 @@ fn judge_secret(value: &Value) -> Result<(), String> {
     }
 }
 
+/// A value of the wrong kind is repeated in the message, unless it may hold a secret: where credentials belong, and where
+/// a URL has a user.
+fn discreet(problem: Problem, document: &Document) -> Problem {
+    let text = document.node(&problem.path).and_then(yaml::Node::as_text).unwrap_or_default();
+    let secret = is_within(&problem.path, "sinks.elasticsearch.auth") || text.contains('@');
+    match problem.message.split_once(", found the text") {
+        Some((expected, _)) if secret => Problem { message: format!("{expected}, found text"), ..problem },
+        _ => problem,
+    }
+}
+
 /// What remains when all wrong values are taken out, judged by meaning.
 fn judge_rules(layers: &Layers, problems: &mut Vec<Located>) -> Option<Config> {
     let mut tree = layers.tree.clone();
     let wrong: Vec<String> = problems.iter().map(|found| found.problem.path.clone()).collect();
     wrong.iter().for_each(|path| prune(&mut tree, path));
+    drop_nulls(&mut tree);
     let config: Config = match serde_json::from_value(tree) {
         Ok(config) => config,
         Err(error) if wrong.is_empty() => {
@@ -262,6 +274,18 @@ fn prune(tree: &mut Value, path: &str) {
             Some(Value::Array(_)) => {}
             _ => return,
         }
+    }
+}
+
+/// A key without a value is a key that is not there.
+fn drop_nulls(tree: &mut Value) {
+    match tree {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 

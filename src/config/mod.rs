@@ -7,6 +7,8 @@
 //!
 //! Secrets never stand in the configuration, only where to find them; so nothing here needs to be hidden when printed.
 
+#[cfg(test)]
+mod example_tests;
 mod load;
 mod origin;
 mod overrides;

@@ -84,7 +84,8 @@ fn receivers(urls: &[String]) -> (Value, Vec<(String, String)>) {
             Ok(receiver) => list.push(receiver),
             Err(message) => {
                 problems.push((format!("sinks.siem[{index}].url"), message));
-                list.push(json!({}));
+                // Named, so that nothing is said of a name that nobody could give.
+                list.push(json!({ "name": format!("receiver-{index}") }));
             }
         }
     }

@@ -87,13 +87,17 @@ fn resolve_nullable(map: &mut Map<String, Value>, definitions: &Value) {
     }
 }
 
-/// The resolved schema for checks of structure: marked values and what must be given are judged elsewhere.
+/// The resolved schema for checks of structure: marked values and what must be given are judged elsewhere. A section whose
+/// keys are all commented out is an empty one.
 pub(super) fn structure() -> Value {
     let mut schema = resolved();
     for_each_node(&mut schema, &mut |node| {
         node.remove("required");
         if node.contains_key(MARK) {
             node.clear();
+        }
+        if node.get("type").is_some_and(|kind| kind == "object") {
+            node.insert("type".to_owned(), Value::from(vec!["object", "null"]));
         }
     });
     schema
@@ -140,22 +144,6 @@ pub(super) fn marked<'v>(schema: &Value, value: &'v Value, path: &str, visit: &m
             }
         }
         _ => {}
-    }
-}
-
-/// Every key of the resolved schema by its path, lists as `[]`: `sinks.siem[].tls.ca_file`.
-#[cfg(test)]
-pub(super) fn keys(schema: &Value, path: &str, out: &mut std::collections::BTreeSet<String>) {
-    for choice in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
-        keys(choice, path, out);
-    }
-    if let Some(items) = schema.get("items") {
-        keys(items, &format!("{path}[]"), out);
-    }
-    for (key, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let path = child(path, key);
-        keys(below, &path, out);
-        out.insert(path);
     }
 }
 

@@ -33,7 +33,7 @@ impl FromStr for HttpUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "write https://HOST:PORT";
-        let url = parse(text, FORM, "https")?;
+        let url = parse(text, FORM)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("the scheme {}:// is not known here; {FORM}, or http:// without TLS", url.scheme()));
         }
@@ -99,7 +99,7 @@ impl SiemUrl {
     /// The URL and what stands behind its `?`: only the command line gives options there.
     pub fn with_options(text: &str) -> Result<(Self, Vec<(String, String)>), String> {
         const FORM: &str = "write tls://HOST:6514, tcp://HOST:PORT, udp://HOST:PORT or unix:///dev/log";
-        let url = parse(text, FORM, "tcp")?;
+        let url = parse(text, FORM)?;
         let Some(&(transport, _, default_port)) = Transport::ALL.iter().find(|(_, scheme, _)| *scheme == url.scheme())
         else {
             return Err(format!("the scheme {}:// is not known here; {FORM}", url.scheme()));
@@ -154,13 +154,13 @@ impl fmt::Display for SiemUrl {
 
 as_text!(HttpUrl, SiemUrl);
 
-fn parse(text: &str, form: &str, scheme: &str) -> Result<Url, String> {
+fn parse(text: &str, form: &str) -> Result<Url, String> {
     let text = text.trim();
     // The parser takes "host:9200" for a URL with the scheme "host".
     if !text.contains("://") {
         // What stands before an @ may be a password.
         let said = if text.contains('@') { "the address".to_owned() } else { quoted(text) };
-        return Err(format!("{said} has no scheme; write {scheme}://…: {form}"));
+        return Err(format!("{said} has no scheme; {form}"));
     }
     Url::parse(text).map_err(|why| format!("no valid URL ({why}); {form}"))
 }
