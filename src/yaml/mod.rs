@@ -44,7 +44,11 @@ impl Document {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let root = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let place = error.location().map(Place::from);
-            Problem::error(place, "", say(&error, place, text))
+            let tab = place.filter(|_| is_about_tabs(&error)).and_then(|at| tab(at, text));
+            match tab {
+                Some(place) => Problem::error(Some(place), "", "a tab stands in the indentation; YAML wants spaces"),
+                None => Problem::error(place, "", say(&error, place)),
+            }
         })?;
         Ok(Self { text: text.to_owned(), root })
     }
@@ -112,7 +116,7 @@ impl Document {
         serde_saphyr::from_str_with_options(&self.text, options()).map_err(|error| {
             let place = error.location().map(Place::from);
             let path = place.map(|place| path::at(&self.root, place)).unwrap_or_default();
-            Problem::error(place, path, say(&error, place, &self.text))
+            Problem::error(place, path, say(&error, place))
         })
     }
 }
@@ -126,7 +130,7 @@ fn options() -> Options {
 
 /// The parser's errors in our users' words; where it already says it well, its own, without its second naming of the
 /// place.
-fn say(error: &Error, place: Option<Place>, text: &str) -> String {
+fn say(error: &Error, place: Option<Place>) -> String {
     let message = error.without_snippet().to_string();
     let message = match place {
         Some(Place { line, column }) => {
@@ -145,9 +149,6 @@ fn say(error: &Error, place: Option<Place>, text: &str) -> String {
             "a key must be plain text; quote it if it begins with [ { * or &".into()
         }
         Error::NullIntoString { .. } => "a key must be text; put it in quotes".into(),
-        _ if message.contains("tabs disallowed") || starts_with_tab(place, text) => {
-            "a tab stands in the indentation; YAML wants spaces".into()
-        }
         _ if message.starts_with("mapping values are not allowed") => {
             "a second \": \" on this line, or wrong indentation; put the value in quotes if the colon belongs to it"
                 .into()
@@ -156,9 +157,20 @@ fn say(error: &Error, place: Option<Place>, text: &str) -> String {
     }
 }
 
-fn starts_with_tab(place: Option<Place>, text: &str) -> bool {
-    let line = place.and_then(|place| text.lines().nth((place.line as usize).checked_sub(1)?));
-    line.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
+fn is_about_tabs(error: &Error) -> bool {
+    let message = error.without_snippet().to_string();
+    message.contains("found a tab") || message.contains("tabs disallowed")
+}
+
+/// The first tab in an indentation at or after the line where the parser gave up: it may notice one line too early.
+fn tab(place: Place, text: &str) -> Option<Place> {
+    let lines = text.lines().enumerate().skip((place.line as usize).saturating_sub(1));
+    let tabs = lines.filter_map(|(i, line)| {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        line[..indentation].find('\t').map(|column| (i + 1, column + 1))
+    });
+    let (line, column) = tabs.take(1).next()?;
+    Some(Place { line: u32::try_from(line).ok()?, column: u32::try_from(column).ok()? })
 }
 
 #[cfg(test)]

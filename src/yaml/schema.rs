@@ -46,6 +46,10 @@ impl<'a> Checker<'a> {
                 self.branches(node, branches, path, out);
             }
         }
+        if path.is_empty() && node.value == Value::Null {
+            out.push(Problem::error(Some(node.place), path, "the text is empty"));
+            return;
+        }
         if let Some(message) = wrong_type(&node.value, schema).or_else(|| self.wrong_value(&node.value, schema)) {
             out.push(Problem::error(Some(node.place), path, message));
             return;
@@ -217,7 +221,7 @@ impl<'a> Checker<'a> {
         if !words.is_empty() {
             return format!("one of {}", words.join(", "));
         }
-        branch.as_object().map_or_else(|| "something else".into(), |schema| expected(schema))
+        branch.as_object().map_or_else(|| "something else".into(), expected)
     }
 
     /// Words, ranges and formats. The type is right.
@@ -366,6 +370,7 @@ fn wrong_range(number: f64, value: &Value, schema: &Map<String, Json>) -> Option
 fn unknown_word(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known.iter().copied()) {
+        Some(near) if known.len() == 1 => format!("{word:?} is not known here; did you mean {near:?}?"),
         Some(near) => format!("{word:?} is not known here; did you mean {near:?}? (known: {list})"),
         None => format!("{word:?} is not known here; write one of {list}"),
     }
