@@ -155,8 +155,7 @@ impl Agent {
             let _guard = ExitOnPanic;
             lane.run()
         };
-        let thread =
-            std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
+        let thread = std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
         self.lanes.push(Running { name: name.to_owned(), wake, thread, stats });
         Ok(())
     }

@@ -10,21 +10,53 @@ pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
     let held = stats.held();
     let mut samples = vec![
         counter("tidegate_elastic_requests", "Bulk requests begun", &stats.requests),
-        counter("tidegate_elastic_uncertain_requests", "Of these, left unknown what was written", &stats.uncertain_requests),
+        counter(
+            "tidegate_elastic_uncertain_requests",
+            "Of these, left unknown what was written",
+            &stats.uncertain_requests,
+        ),
         counter("tidegate_elastic_split_requests", "Requests answered 413 and split", &stats.split_requests),
         counter("tidegate_elastic_sent_bytes", "Bytes of request bodies on the wire", &stats.sent_bytes),
         counter("tidegate_elastic_created_documents", "Documents written", &stats.created_documents),
-        counter("tidegate_elastic_duplicate_documents", "Documents that were there already", &stats.duplicate_documents),
-        counter("tidegate_elastic_redirected_documents", "Documents that went to the failure store", &stats.redirected_documents),
+        counter(
+            "tidegate_elastic_duplicate_documents",
+            "Documents that were there already",
+            &stats.duplicate_documents,
+        ),
+        counter(
+            "tidegate_elastic_redirected_documents",
+            "Documents that went to the failure store",
+            &stats.redirected_documents,
+        ),
         counter("tidegate_elastic_retried_documents", "Documents sent once more, each time", &stats.retried_documents),
-        counter("tidegate_elastic_dead_letter_evicted_bytes", "Dead letters given up for newer ones", &stats.dead_letter_evicted_bytes),
-        Sample::gauge("tidegate_elastic_in_flight_requests", "Batches being worked on", stats.in_flight_requests() as f64),
-        Sample::gauge("tidegate_elastic_request_limit", "Batches that may be worked on at a time now", stats.request_limit() as f64),
-        Sample::gauge("tidegate_elastic_held", "1 while something that is not the documents' fault keeps them", f64::from(u8::from(held.is_some()))),
+        counter(
+            "tidegate_elastic_dead_letter_evicted_bytes",
+            "Dead letters given up for newer ones",
+            &stats.dead_letter_evicted_bytes,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_in_flight_requests",
+            "Batches being worked on",
+            stats.in_flight_requests() as f64,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_request_limit",
+            "Batches that may be worked on at a time now",
+            stats.request_limit() as f64,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_held",
+            "1 while something that is not the documents' fault keeps them",
+            f64::from(u8::from(held.is_some())),
+        ),
     ];
     samples.extend(elastic::stats::Class::ALL.map(|class| {
-        counter("tidegate_elastic_rejected_documents", "Documents refused for good, in the dead letter", stats.rejected(class))
-            .label("reason", class.as_str())
+        counter(
+            "tidegate_elastic_rejected_documents",
+            "Documents refused for good, in the dead letter",
+            stats.rejected(class),
+        )
+        .label("reason", class.as_str())
     }));
     samples
 }

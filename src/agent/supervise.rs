@@ -46,7 +46,8 @@ struct Contents {
 
 impl Contents {
     fn look(file: Option<&Path>, zones: Option<&Path>) -> Self {
-        let hash = |path: Option<&Path>| path.and_then(|p| std::fs::read(p).ok()).map(|b| xxhash_rust::xxh3::xxh3_64(&b));
+        let hash =
+            |path: Option<&Path>| path.and_then(|p| std::fs::read(p).ok()).map(|b| xxhash_rust::xxh3::xxh3_64(&b));
         Self { config: hash(file), zones: hash(zones) }
     }
 }
@@ -100,8 +101,10 @@ fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<Loaded> {
         }
     };
     if (&new.config.cluster, &new.config.node) != (&running.config.cluster, &running.config.node) {
-        tracing::error!("the new configuration changes `cluster` or `node`, which are part of every id; \
-            it is refused and the old one stays: restart the process to change them");
+        tracing::error!(
+            "the new configuration changes `cluster` or `node`, which are part of every id; \
+            it is refused and the old one stays: restart the process to change them"
+        );
         return None;
     }
     if let Some(Err(problems)) = new.zones.as_deref().map(load_zones) {

@@ -22,9 +22,17 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 /// Forwards Calico flow logs from a Kubernetes node: every flow to Elasticsearch as an ECS document, every flow that
 /// crosses a security zone to the SIEM as CEF over syslog.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found errors, 4 some lines were refused, \
-                        130 interrupted.\nEvery flag has a twin in the environment, which stands below the flag and above the file.")]
+#[command(
+    name = "tidegate",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found errors, 4 some lines were refused, \
+                        130 interrupted.\nEvery flag has a twin in the environment, which stands below the flag and above the file."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -8,7 +8,9 @@ use super::{Exit, NotBuilt, check, input};
 
 /// Install templates and lifecycle in Elasticsearch or OpenSearch; can be repeated
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  $ tidegate setup --export templates")]
+#[command(
+    after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  $ tidegate setup --export templates"
+)]
 pub struct Args {
     #[command(flatten)]
     input: input::ConfigArgs,

@@ -32,8 +32,10 @@ enum What {
 /// The end is described by flags; without any of them a flow-log line is read from standard input and both of its ends are
 /// explained.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate zones which --zones zones.yaml --namespace shop --labels app=web,tier=front\n  \
-    $ head -1 flows.log | tidegate zones which --zones zones.yaml")]
+#[command(
+    after_long_help = "Examples:\n  $ tidegate zones which --zones zones.yaml --namespace shop --labels app=web,tier=front\n  \
+    $ head -1 flows.log | tidegate zones which --zones zones.yaml"
+)]
 struct Which {
     /// Security zones
     #[arg(long, value_name = "FILE", env = "TIDEGATE_ZONES")]
@@ -67,7 +69,9 @@ struct Which {
 
 /// Check a zones file, and tell every problem at once
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate zones check zones.yaml\n  $ tidegate zones check zones.yaml --deny-warnings -o json")]
+#[command(
+    after_long_help = "Examples:\n  $ tidegate zones check zones.yaml\n  $ tidegate zones check zones.yaml --deny-warnings -o json"
+)]
 struct Check {
     /// Security zones
     #[arg(value_name = "FILE", env = "TIDEGATE_ZONES")]

@@ -81,8 +81,7 @@ impl Input {
         let mut layers = Layers::default();
         let mut problems = Vec::new();
         if let Some((name, text)) = file {
-            let document =
-                Document::parse(text).map_err(|problem| vec![Located::in_file(name, problem)])?;
+            let document = Document::parse(text).map_err(|problem| vec![Located::in_file(name, problem)])?;
             let found = document.check_schema(&schema::structure());
             problems.extend(found.into_iter().map(|problem| Located::in_file(name, discreet(problem, &document))));
             layers.tree = json_of(document.root());
@@ -210,12 +209,16 @@ fn judge_secret(value: &Value) -> Result<(), String> {
     let Value::Object(map) = value else {
         return Err(match value {
             Value::Null => format!("nothing stands here; {FORM}"),
-            _ => format!("a secret must not stand in the configuration; put it in a file or in the environment and {FORM}"),
+            _ => format!(
+                "a secret must not stand in the configuration; put it in a file or in the environment and {FORM}"
+            ),
         });
     };
     let mut entries = map.iter();
     match (entries.next(), entries.next()) {
-        (Some((key, Value::String(text))), None) if matches!(key.as_str(), "file" | "env") && !text.is_empty() => Ok(()),
+        (Some((key, Value::String(text))), None) if matches!(key.as_str(), "file" | "env") && !text.is_empty() => {
+            Ok(())
+        }
         (Some((key, _)), None) if matches!(key.as_str(), "file" | "env") => {
             Err(format!("{key} must be text that is not empty; {FORM}"))
         }

@@ -19,8 +19,10 @@ pub(super) fn judge(elasticsearch: &Elasticsearch, found: &mut Findings) {
     found.size(at("batch.bytes"), batch.bytes, Size::kib(64), Size::mib(32));
     found.span(at("batch.age"), batch.age, Span(std::time::Duration::from_millis(10)), Span::seconds(60));
     if elasticsearch.in_flight < batch.bytes {
-        let message =
-            format!("{} is less than one batch (batch.bytes is {}); write at least that", elasticsearch.in_flight, batch.bytes);
+        let message = format!(
+            "{} is less than one batch (batch.bytes is {}); write at least that",
+            elasticsearch.in_flight, batch.bytes
+        );
         found.error(at("in_flight"), message);
     }
     found.span(at("timeout"), elasticsearch.timeout, SECOND, TEN_MINUTES);
@@ -50,7 +52,8 @@ fn namespace(namespace: &str, found: &mut Findings) {
 
 fn auth(auth: &Auth, found: &mut Findings) {
     let at = format!("{AT}.auth");
-    let given = usize::from(auth.api_key.is_some()) + usize::from(auth.basic.is_some()) + usize::from(auth.bearer.is_some());
+    let given =
+        usize::from(auth.api_key.is_some()) + usize::from(auth.basic.is_some()) + usize::from(auth.bearer.is_some());
     if given != 1 {
         let what = if given == 0 { "nothing is given" } else { "more than one is given" };
         found.error(&at, format!("{what}; write one of api_key, basic and bearer"));
@@ -60,7 +63,10 @@ fn auth(auth: &Auth, found: &mut Findings) {
             found.error(format!("{at}.basic.username"), "no user is given; write username: NAME");
         }
         if basic.password.is_none() {
-            found.error(format!("{at}.basic.password"), "no password is given; write password: {file: PATH} or {env: NAME}");
+            found.error(
+                format!("{at}.basic.password"),
+                "no password is given; write password: {file: PATH} or {env: NAME}",
+            );
         }
     }
 }

@@ -73,7 +73,10 @@ fn tls(at: &str, tls: &SiemTls, found: &mut Findings) {
         }
     }
     if !tls.fingerprints.is_empty() && (tls.ca_file.is_some() || tls.server_name.is_some()) {
-        found.warning(format!("{at}.fingerprints"), "they stand instead of CA and name: ca_file and server_name are not used");
+        found.warning(
+            format!("{at}.fingerprints"),
+            "they stand instead of CA and name: ca_file and server_name are not used",
+        );
     }
 }
 
