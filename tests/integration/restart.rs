@@ -94,6 +94,8 @@ fn arguments(dir: &Path, state: &Path, url: &str) -> Vec<String> {
         CLUSTER,
         "--node",
         NODE,
+        "--listen",
+        "127.0.0.1:0",
     ]
     .map(str::to_owned)
     .to_vec()
