@@ -147,7 +147,12 @@ impl ConfigArgs {
                 changes.push(key, What::TlsFile { key, file: absolute(file) });
             }
         }
-        Input { file: self.config.clone(), overrides: changes.list, surroundings: Surroundings::read() }
+        Input {
+            file: self.config.clone(),
+            overrides: changes.list,
+            surroundings: Surroundings::read(),
+            without_sources: false,
+        }
     }
 }
 

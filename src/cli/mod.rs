@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod connect;
 mod convert;
 mod demo;
 mod input;
@@ -119,6 +120,11 @@ fn dispatch(verb: &Verb, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Verb::Demo(args) => demo::run(args),
         Verb::Version(args) => version::run(args),
     }
+}
+
+/// Runs a verb that talks to peers. One thread is enough for what a person waits for.
+fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
 }
 
 /// The matches of the verb itself, which know whether a value came from a flag or from the environment.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{Exit, Output, check};
-use crate::decode::calico;
+use crate::decode::decode;
 use crate::model::{End, EndpointType};
 use crate::zone;
 
@@ -110,7 +110,7 @@ fn which(args: &Which) -> anyhow::Result<Exit> {
     let mut line = Vec::new();
     std::io::stdin().lock().read_until(b'\n', &mut line)?;
     let mut scratch = String::new();
-    match calico::decode(line.trim_ascii(), &mut scratch) {
+    match decode(line.trim_ascii(), &mut scratch) {
         Ok(flow) => write(args.output, &table.explain(&flow))?,
         Err(error) => anyhow::bail!("the line on standard input is no flow: {}", error.message),
     }
