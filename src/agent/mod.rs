@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::lane::{Ended, ExitOnPanic, Lane, LaneConfig, Outcomes, PANIC_EXIT_CODE, Sink, Wake, Zones};
 use crate::serve;
-use crate::sink::elastic;
+use crate::sink::{elastic, syslog};
 use crate::source::checkpoint::Store;
 use crate::source::tail::{self, FileSource, SourceConfig};
 use crate::source::watch;
@@ -43,6 +43,7 @@ pub struct Config {
     /// Read to the end, deliver, end; give up on a peer that decides nothing for so long.
     pub once: Option<Duration>,
     pub elasticsearch: Option<elastic::Config>,
+    pub siem: Vec<syslog::Config>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,8 @@ pub enum AgentError {
     Thread(std::io::Error),
     #[error("sinks.elasticsearch: {0}")]
     Elasticsearch(#[from] elastic::Error),
+    #[error("sinks.siem: {0}")]
+    Siem(#[from] syslog::SyslogError),
 }
 
 /// How one lane ended.
@@ -94,6 +97,9 @@ impl Agent {
         if let Some(elasticsearch) = config.elasticsearch.clone() {
             agent.start_elasticsearch(&config, zones, elasticsearch)?;
         }
+        for siem in config.siem.clone() {
+            agent.start_siem(&config, zones, siem)?;
+        }
         agent.start_watch(&config)?;
         if let Some(address) = config.listen {
             agent.listen(address)?;
@@ -107,6 +113,15 @@ impl Agent {
         let stats = sink.stats();
         self.metrics.add(move || numbers::elastic(&stats));
         self.start_lane("elasticsearch", config, zones, sink, wake, wakes)
+    }
+
+    fn start_siem(&mut self, config: &Config, zones: &Zones, sink: syslog::Config) -> Result<(), AgentError> {
+        let (wake, wakes) = channel();
+        let name = format!("siem-{}", sink.name);
+        let sink = syslog::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
+        let (stats, lane) = (sink.stats(), name.clone());
+        self.metrics.add(move || numbers::syslog(&lane, &stats));
+        self.start_lane(&name, config, zones, sink, wake, wakes)
     }
 
     fn start_lane(
@@ -155,7 +170,8 @@ impl Agent {
             let _guard = ExitOnPanic;
             lane.run()
         };
-        let thread = std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
+        let thread =
+            std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
         self.lanes.push(Running { name: name.to_owned(), wake, thread, stats });
         Ok(())
     }
