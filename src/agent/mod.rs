@@ -32,8 +32,6 @@ pub struct Config {
     pub cluster: String,
     pub node: String,
     pub sources: Vec<SourceConfig>,
-    /// Bytes.
-    pub max_line: usize,
     pub state_dir: PathBuf,
     /// Where `/metrics`, `/livez` and `/readyz` are served; `None` serves nothing.
     pub listen: Option<SocketAddr>,
@@ -137,7 +135,6 @@ impl Agent {
             sources: config.sources.clone(),
             cluster: config.cluster.clone(),
             node: config.node.clone(),
-            max_line: config.max_line,
         };
         let source = match FileSource::open(tail, Store::new(&config.state_dir, name)) {
             Ok(source) => source,
@@ -155,7 +152,6 @@ impl Agent {
                 cluster: config.cluster.clone(),
                 node: config.node.clone(),
                 batch_age: config.batch_age,
-                max_line: config.max_line,
                 once: config.once,
                 deadline: config.deadline,
             },
@@ -170,8 +166,7 @@ impl Agent {
             let _guard = ExitOnPanic;
             lane.run()
         };
-        let thread =
-            std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
+        let thread = std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
         self.lanes.push(Running { name: name.to_owned(), wake, thread, stats });
         Ok(())
     }

@@ -70,15 +70,27 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
     vec![
         counter("tidegate_syslog_records", "Records handed to the kernel, repeats included", &stats.records),
         counter("tidegate_syslog_bytes", "Octets handed to the kernel, framing included", &stats.octets),
-        counter("tidegate_syslog_unconfirmed_records", "Records settled over UDP or a local socket", &stats.unconfirmed),
+        counter(
+            "tidegate_syslog_unconfirmed_records",
+            "Records settled over UDP or a local socket",
+            &stats.unconfirmed,
+        ),
         counter("tidegate_syslog_connects", "Connections that were up", &stats.connects),
         counter("tidegate_syslog_connect_errors", "Tries to connect that failed", &stats.connect_errors),
         counter("tidegate_syslog_tls_errors", "Of these, refused by TLS on either side", &stats.tls_errors),
         counter("tidegate_syslog_disconnects", "Connections that broke", &stats.disconnects),
-        counter("tidegate_syslog_truncated_records", "Records in which something was cut or left out", &stats.truncated),
+        counter(
+            "tidegate_syslog_truncated_records",
+            "Records in which something was cut or left out",
+            &stats.truncated,
+        ),
         counter("tidegate_syslog_sanitised_records", "Records in which a character was replaced", &stats.sanitised),
-        Sample::gauge("tidegate_syslog_unsent_bytes", "Sealed and not written yet", stats.unsent_bytes.load(Relaxed) as f64)
-            .label("lane", lane),
+        Sample::gauge(
+            "tidegate_syslog_unsent_bytes",
+            "Sealed and not written yet",
+            stats.unsent_bytes.load(Relaxed) as f64,
+        )
+        .label("lane", lane),
         Sample::gauge("tidegate_syslog_connected", "1 while the link is up", connected).label("lane", lane),
     ]
 }

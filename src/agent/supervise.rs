@@ -15,6 +15,8 @@ use crate::telemetry::{Health, Metrics};
 
 /// Files are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
+/// An agent that ends by itself is looked at more often.
+const LOOK_ONCE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -63,8 +65,9 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
     let mut running = first;
     let mut agent = start(&running, &zones, &metrics, &health)?;
     let mut seen = Contents::look(origin.file.as_deref(), running.zones.as_deref());
+    let look = if running.config.once.is_some() { LOOK_ONCE } else { LOOK };
     loop {
-        let forced = match signals.recv_timeout(LOOK) {
+        let forced = match signals.recv_timeout(look) {
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(agent.stop()),
             Ok(Signal::Reload) => true,
             Err(RecvTimeoutError::Timeout) => false,

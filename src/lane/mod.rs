@@ -170,6 +170,8 @@ pub struct Chunk {
     pub path: Arc<str>,
     /// Offset of the first line in the uncompressed file.
     pub offset: u64,
+    /// A longer line is dropped and counted, in bytes.
+    pub max_line: usize,
     /// Over-long lines that were skipped right before `offset`.
     pub skipped_lines: u64,
     /// History, then the lines.

@@ -36,8 +36,6 @@ pub struct LaneConfig {
     pub node: String,
     /// A batch is sealed when its oldest line is this old.
     pub batch_age: Duration,
-    /// A longer line is dropped and counted.
-    pub max_line: usize,
     /// Read to the end, deliver, end; give up when the peer decides nothing for so long.
     pub once: Option<Duration>,
     /// From [`Wake::Stop`] to the end.
@@ -261,7 +259,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         read_at_ms: i64,
         state: &mut State,
     ) {
-        if line.len() > self.config.max_line {
+        if line.len() > chunk.max_line {
             tracing::warn!(path = %chunk.path, offset_bytes = offset, line_bytes = line.len(),
                 "skipped a line that is longer than max_line; it is counted as dropped");
             state.open.counts.dropped += 1;

@@ -26,6 +26,7 @@ impl Source for MemorySource {
         let Some(end) = memchr::memrchr(b'\n', &rest[..rest.len().min(self.chunk)]) else { return false };
         chunk.offset = self.read as u64;
         chunk.skipped_lines = 0;
+        chunk.max_line = 1000;
         chunk.buffer = rest[..=end].to_vec();
         chunk.lines = 0..end + 1;
         self.read += end + 1;
@@ -147,7 +148,6 @@ fn run(lines: usize, chunk: usize, script: Vec<u8>, prepare: impl FnOnce(&Sender
             cluster: "c".into(),
             node: "n".into(),
             batch_age: Duration::from_secs(1),
-            max_line: 1000,
             once: Some(Duration::from_secs(10)),
             deadline: Duration::from_secs(10),
         },

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::servers::{self, Server};
+use tidegate::net::product::Kind;
+
+use crate::elastic::real::ready;
+use crate::support::servers::Server;
 use crate::support::{root, run, temp_dir};
 
 /// Cases whose golden files are made without zones.
@@ -75,7 +78,6 @@ fn ship(server: &Server, namespace: &str, state: &Path) -> BTreeMap<String, Valu
 
 fn check(server: &Server, product: &str) {
     let state = temp_dir();
-    servers::install_templates(server);
     let namespace = format!("e2e{}", std::process::id());
     let (found, golden) = (ship(server, &namespace, state.path()), golden());
     let missing: Vec<_> = golden.keys().filter(|id| !found.contains_key(*id)).collect();
@@ -90,14 +92,14 @@ fn check(server: &Server, product: &str) {
 
 #[test]
 fn every_fixture_into_elasticsearch_and_back() {
-    if let Some(server) = servers::elasticsearch() {
+    if let Some(server) = ready(Kind::Elasticsearch) {
         check(server, "Elasticsearch");
     }
 }
 
 #[test]
 fn every_fixture_into_opensearch_and_back() {
-    if let Some(server) = servers::opensearch() {
+    if let Some(server) = ready(Kind::OpenSearch) {
         check(server, "OpenSearch");
     }
 }

@@ -72,6 +72,8 @@ pub struct Content {
     pub drained: bool,
     /// In the middle of an over-long line: where the search for its end goes on.
     pub skipping: Option<u64>,
+    /// Longest line in bytes.
+    pub max_line: usize,
     /// Bytes after the last newline at the end of the file.
     pub partial: u64,
     pub gone_since: Option<i64>,
@@ -104,6 +106,7 @@ impl Content {
             finished: false,
             drained: false,
             skipping: None,
+            max_line: 0,
             partial: 0,
             gone_since: None,
             last_look: look,

@@ -54,10 +54,14 @@ impl Bench {
     fn source(&mut self) -> &mut FileSource {
         if self.source.is_none() {
             let config = Config {
-                sources: vec![SourceConfig { path: self.path(self.pattern), rotated: None, start: self.start }],
+                sources: vec![SourceConfig {
+                    path: self.path(self.pattern),
+                    rotated: None,
+                    start: self.start,
+                    max_line: self.max_line,
+                }],
                 cluster: "c".into(),
                 node: "n".into(),
-                max_line: self.max_line,
             };
             self.source = Some(FileSource::open(config, Store::new(self.state.path(), "test")).unwrap());
         }
