@@ -92,7 +92,12 @@ fn router(ledger: Shared) -> Router {
         .route("/_mget", post(mget).get(mget))
         .route("/{index}/_mget", post(mget).get(mget))
         .route("/_resolve/index/{name}", get(resolve))
-        .fallback(|| async { answer(StatusCode::NOT_FOUND, &error("resource_not_found_exception", "the demo's endpoint has no such thing", 404)) })
+        .fallback(|| async {
+            answer(
+                StatusCode::NOT_FOUND,
+                &error("resource_not_found_exception", "the demo's endpoint has no such thing", 404),
+            )
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(ledger)
 }
@@ -135,7 +140,10 @@ fn unpack(headers: &HeaderMap, body: &Bytes) -> Result<Vec<u8>, String> {
         Some(b"gzip") => {
             let mut text = Vec::new();
             let limit = MAX_BODY as u64 + 1;
-            MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut text).map_err(|error| format!("bad gzip: {error}"))?;
+            MultiGzDecoder::new(&body[..])
+                .take(limit)
+                .read_to_end(&mut text)
+                .map_err(|error| format!("bad gzip: {error}"))?;
             if text.len() > MAX_BODY { Err("the unpacked body is too large".to_owned()) } else { Ok(text) }
         }
         Some(other) => Err(format!("content encoding {other:?} is not known")),
@@ -246,9 +254,16 @@ mod tests {
         let answered = ledger.take(Some("logs-calico.flow-default"), &text).expect("a good body");
         assert_eq!(answered["errors"], true);
         let items = answered["items"].as_array().expect("items");
-        assert_eq!(items.iter().map(|item| item["create"]["status"].as_u64()).collect::<Vec<_>>(), [Some(201), Some(409)]);
+        assert_eq!(
+            items.iter().map(|item| item["create"]["status"].as_u64()).collect::<Vec<_>>(),
+            [Some(201), Some(409)]
+        );
         assert_eq!(items[0]["create"]["_id"], ID);
-        assert!(items[0]["create"]["_index"].as_str().is_some_and(|index| index.starts_with(".ds-logs-calico.flow-default-")));
+        assert!(
+            items[0]["create"]["_index"]
+                .as_str()
+                .is_some_and(|index| index.starts_with(".ds-logs-calico.flow-default-"))
+        );
         let seen = &ledger.seen;
         assert_eq!((seen.requests, seen.flows, seen.repeats, seen.violations.count), (1, 1, 1, 0));
         assert!(seen.last.as_ref().is_some_and(|last| last.contains(ID)));

@@ -78,7 +78,9 @@ impl Cef {
             faults.push(format!("class {class:?} and act {act:?} disagree"));
         }
         for (key, label, expected) in [("cs4", "cs4Label", "Source Zone"), ("cs5", "cs5Label", "Destination Zone")] {
-            if self.get(label) != Some(expected) || self.get(key).is_none_or(|zone| zone.is_empty() || zone == UNKNOWN_ZONE) {
+            if self.get(label) != Some(expected)
+                || self.get(key).is_none_or(|zone| zone.is_empty() || zone == UNKNOWN_ZONE)
+            {
                 faults.push(format!("{key} is {:?}, labelled {:?}", self.get(key), self.get(label)));
             }
         }
@@ -158,7 +160,8 @@ fn keys(text: &str) -> Result<Vec<(String, String)>, String> {
             None => (after, ""),
             // The next key begins after the last space before its `=`.
             Some(equals) => {
-                let space = after[..equals].rfind(' ').ok_or_else(|| format!("an unescaped = in the value of {key}"))?;
+                let space =
+                    after[..equals].rfind(' ').ok_or_else(|| format!("an unescaped = in the value of {key}"))?;
                 (&after[..space], &after[space + 1..])
             }
         };
@@ -238,7 +241,7 @@ pub(super) mod tests {
             ("CEF: 0|a|b|1|x|n|3|", "CEF:0|"),
             ("CEF:0|a|b|1|x|n|3", "seven |"),
             ("CEF:0|a|b|1|x|n\\=|3|", "escape \\="),
-            ("CEF:0|a|b|1|x|n|3|a=1 b", "no ="),
+            ("CEF:0|a|b|1|x|n|3|a", "no ="),
             ("CEF:0|a|b|1|x|n|3|a=1 =2", "is no key"),
             ("CEF:0|a|b|1|x|n|3|a=1=2", "unescaped ="),
             ("CEF:0|a|b|1|x|n|3|a.b=1", "is no key"),

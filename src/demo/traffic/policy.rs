@@ -79,7 +79,13 @@ impl Trace<'_> {
     }
 
     /// The lists come out of a map, in any order.
-    fn with(self, rng: &mut Rng, mut all: Vec<String>, mut enforced: Vec<String>, pending: Option<Vec<String>>) -> Policies {
+    fn with(
+        self,
+        rng: &mut Rng,
+        mut all: Vec<String>,
+        mut enforced: Vec<String>,
+        pending: Option<Vec<String>>,
+    ) -> Policies {
         let pending = pending.unwrap_or_else(|| enforced.clone());
         rng.shuffle(&mut all);
         rng.shuffle(&mut enforced);
@@ -149,7 +155,13 @@ mod tests {
         let staged =
             ["0|security|security.zone-guard|pass", "1|app|shop/app.staged:lock-down|deny", "2|app|shop/app.p|allow"];
         check(Second, Some("p"), false, true, &staged);
-        check(Third, Some("p"), false, true, &["0|security|gnp:zone-guard|pass", "1|app|snp:shop/lock-down|deny", "2|app|np:shop/p|allow"]);
+        check(
+            Third,
+            Some("p"),
+            false,
+            true,
+            &["0|security|gnp:zone-guard|pass", "1|app|snp:shop/lock-down|deny", "2|app|np:shop/p|allow"],
+        );
         check(Third, Some("zone-guard"), true, false, &["0|security|gnp:zone-guard|deny"]);
         check(Second, None, false, false, &["0|__PROFILE__|__PROFILE__.kns.shop|allow"]);
     }

@@ -35,12 +35,21 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn make(rng: &mut Rng, route: &Route) -> Self {
+    /// `serial` goes into the bytes, so that no two connections of a window look the same: the node would have made one
+    /// line of them.
+    pub(super) fn make(rng: &mut Rng, route: &Route, serial: u64) -> Self {
+        let extra = serial % 65_536;
         if route.outcome != Outcome::Allowed {
             // Denied packets are counted one by one, and nothing comes back.
             let flows = if route.outcome == Outcome::Scan { 1 } else { rng.u64(1..=6) };
             let packets = flows * rng.u64(1..=3);
-            return Self { flows, started: flows, completed: flows, sent: (packets, packets * 60), received: (0, 0) };
+            return Self {
+                flows,
+                started: flows,
+                completed: flows,
+                sent: (packets, packets * 60 + extra),
+                received: (0, 0),
+            };
         }
         let flows = rng.u64(1..=40);
         let small = route.port == Some(53) || route.port.is_none();
@@ -50,7 +59,7 @@ impl Counters {
             flows,
             started: rng.u64(0..=flows),
             completed: rng.u64(0..=flows),
-            sent: (packets, packets * request),
+            sent: (packets, packets * request + extra),
             received: (packets, packets * answer),
         }
     }
@@ -97,7 +106,11 @@ impl Half<'_> {
         let (service_namespace, service_name, service_port) = route.service.unwrap_or(("-", "-", "-"));
         let leaves = self.at_source && dest.kind != "wep" && !self.denied;
         let process = self.process(rng);
-        let tcp = if route.proto == "tcp" && !self.denied && rng.u32(..TCP_STATS_EVERY) == 0 { tcp_stats(rng) } else { Tcp::default() };
+        let tcp = if route.proto == "tcp" && !self.denied && rng.u32(..TCP_STATS_EVERY) == 0 {
+            tcp_stats(rng)
+        } else {
+            Tcp::default()
+        };
         let originals = self.originals(rng);
         Record {
             start_time: self.now - WINDOW_SECONDS,
@@ -172,7 +185,11 @@ impl Half<'_> {
             0..2 => unknown,
             2..6 => Process { name: reporter.process, id: rng.u16(1..900).to_string(), args: vec!["-"] },
             6 => Process { name: reporter.process, id: "*".to_owned(), args: vec!["-"] },
-            _ => Process { name: reporter.process, id: rng.u16(1..900).to_string(), args: vec!["--config=/etc/app/config.yaml"] },
+            _ => Process {
+                name: reporter.process,
+                id: rng.u16(1..900).to_string(),
+                args: vec!["--config=/etc/app/config.yaml"],
+            },
         }
     }
 

@@ -39,10 +39,20 @@ const APPS: &[App] = &[
     App { namespace: "checkout", name: "cart", zone: Some(Zone::Trusted), process: "/app/cart" },
     App { namespace: "checkout", name: "checkout-api", zone: Some(Zone::Trusted), process: "/usr/bin/java" },
     App { namespace: "orders", name: "orders-api", zone: Some(Zone::Trusted), process: "/usr/bin/python3.13" },
-    App { namespace: "orders", name: "orders-db", zone: Some(Zone::Trusted), process: "/usr/lib/postgresql/17/bin/postgres" },
+    App {
+        namespace: "orders",
+        name: "orders-db",
+        zone: Some(Zone::Trusted),
+        process: "/usr/lib/postgresql/17/bin/postgres",
+    },
     App { namespace: "payments", name: "payments-api", zone: Some(Zone::Restricted), process: "/app/payments" },
     App { namespace: "ledger", name: "ledger-api", zone: Some(Zone::Restricted), process: "/app/ledger" },
-    App { namespace: "ledger", name: "ledger-db", zone: Some(Zone::Restricted), process: "/usr/lib/postgresql/17/bin/postgres" },
+    App {
+        namespace: "ledger",
+        name: "ledger-db",
+        zone: Some(Zone::Restricted),
+        process: "/usr/lib/postgresql/17/bin/postgres",
+    },
     App { namespace: "kube-system", name: "coredns", zone: None, process: "/coredns" },
 ];
 
@@ -97,7 +107,17 @@ pub(super) struct Route {
 }
 
 const fn tcp(weight: u32, from: Who, to: Who, port: u16, policy: &'static str) -> Route {
-    Route { weight, from, to, service: None, proto: "tcp", port: Some(port), policy, outcome: Outcome::Allowed, domains: &[] }
+    Route {
+        weight,
+        from,
+        to,
+        service: None,
+        proto: "tcp",
+        port: Some(port),
+        policy,
+        outcome: Outcome::Allowed,
+        domains: &[],
+    }
 }
 
 const fn service(mut route: Route, namespace: &'static str, name: &'static str, port: &'static str) -> Route {
@@ -119,16 +139,59 @@ pub(super) const ROUTES: &[Route] = &[
     tcp(150, Who::Internet, Who::App("web"), 8080, "allow-customers"),
     tcp(20, Who::InternetV6, Who::App("web"), 8080, "allow-customers"),
     service(tcp(120, Who::App("web"), Who::App("cart"), 8080, "allow-storefront"), "checkout", "cart", "http"),
-    service(tcp(60, Who::App("gateway"), Who::App("checkout-api"), 8080, "allow-storefront"), "checkout", "checkout-api", "http"),
-    service(tcp(120, Who::App("cart"), Who::App("checkout-api"), 8080, "allow-namespace"), "checkout", "checkout-api", "http"),
-    service(tcp(110, Who::App("checkout-api"), Who::App("orders-api"), 8080, "allow-checkout"), "orders", "orders-api", "http"),
-    service(tcp(110, Who::App("orders-api"), Who::App("orders-db"), 5432, "allow-namespace"), "orders", "orders-db", "postgres"),
+    service(
+        tcp(60, Who::App("gateway"), Who::App("checkout-api"), 8080, "allow-storefront"),
+        "checkout",
+        "checkout-api",
+        "http",
+    ),
+    service(
+        tcp(120, Who::App("cart"), Who::App("checkout-api"), 8080, "allow-namespace"),
+        "checkout",
+        "checkout-api",
+        "http",
+    ),
+    service(
+        tcp(110, Who::App("checkout-api"), Who::App("orders-api"), 8080, "allow-checkout"),
+        "orders",
+        "orders-api",
+        "http",
+    ),
+    service(
+        tcp(110, Who::App("orders-api"), Who::App("orders-db"), 5432, "allow-namespace"),
+        "orders",
+        "orders-db",
+        "postgres",
+    ),
     // Money.
-    service(tcp(60, Who::App("checkout-api"), Who::App("payments-api"), 8443, "allow-checkout"), "payments", "payments-api", "https"),
-    service(tcp(60, Who::App("payments-api"), Who::App("ledger-api"), 8443, "allow-payments"), "ledger", "ledger-api", "https"),
-    service(tcp(60, Who::App("ledger-api"), Who::App("ledger-db"), 5432, "allow-namespace"), "ledger", "ledger-db", "postgres"),
-    with(tcp(25, Who::App("payments-api"), Who::Partner, 443, "allow-bank"), Outcome::Allowed, &["api.acme-bank.example"]),
-    with(tcp(15, Who::App("orders-api"), Who::Internet, 443, "allow-mail"), Outcome::Allowed, &["mail.example.net", "mx1.mail.example.net"]),
+    service(
+        tcp(60, Who::App("checkout-api"), Who::App("payments-api"), 8443, "allow-checkout"),
+        "payments",
+        "payments-api",
+        "https",
+    ),
+    service(
+        tcp(60, Who::App("payments-api"), Who::App("ledger-api"), 8443, "allow-payments"),
+        "ledger",
+        "ledger-api",
+        "https",
+    ),
+    service(
+        tcp(60, Who::App("ledger-api"), Who::App("ledger-db"), 5432, "allow-namespace"),
+        "ledger",
+        "ledger-db",
+        "postgres",
+    ),
+    with(
+        tcp(25, Who::App("payments-api"), Who::Partner, 443, "allow-bank"),
+        Outcome::Allowed,
+        &["api.acme-bank.example"],
+    ),
+    with(
+        tcp(15, Who::App("orders-api"), Who::Internet, 443, "allow-mail"),
+        Outcome::Allowed,
+        &["mail.example.net", "mx1.mail.example.net"],
+    ),
     // What runs underneath.
     Route {
         weight: 130,
@@ -156,9 +219,17 @@ pub(super) const ROUTES: &[Route] = &[
     // What somebody should look at.
     with(tcp(3, Who::Internet, Who::App("web"), 22, "default-deny"), Outcome::Scan, &[]),
     with(tcp(2, Who::InternetV6, Who::App("gateway"), 22, "default-deny"), Outcome::Scan, &[]),
-    with(tcp(12, Who::App("web"), Who::App("ledger-db"), 5432, "ledger-only-from-payments"), Outcome::DeniedAtDest, &[]),
+    with(
+        tcp(12, Who::App("web"), Who::App("ledger-db"), 5432, "ledger-only-from-payments"),
+        Outcome::DeniedAtDest,
+        &[],
+    ),
     with(tcp(10, Who::App("cart"), Who::App("ledger-api"), 8443, "zone-guard"), Outcome::DeniedAtSource, &[]),
-    with(tcp(6, Who::App("gateway"), Who::Internet, 3333, "zone-guard"), Outcome::DeniedAtSource, &["pool.miner.example"]),
+    with(
+        tcp(6, Who::App("gateway"), Who::Internet, 3333, "zone-guard"),
+        Outcome::DeniedAtSource,
+        &["pool.miner.example"],
+    ),
     with(tcp(6, Who::App("cart"), Who::App("checkout-api"), 22, "default-deny"), Outcome::DeniedAtDest, &[]),
 ];
 

@@ -165,10 +165,14 @@ mod tests {
             }
             writer.rotate(NOW_MS).expect("rotated");
         }
-        let backups =
-            ["flows-2026-08-22T09-14-58.042.log", "flows-2026-08-22T09-14-58.043.log", "flows-2026-08-22T09-14-58.044.log"];
+        let backups = [
+            "flows-2026-08-22T09-14-58.042.log",
+            "flows-2026-08-22T09-14-58.043.log",
+            "flows-2026-08-22T09-14-58.044.log",
+        ];
         assert_eq!(names(folder.path()), [&backups[..], &["flows.log"]].concat());
-        let text: String = backups.iter().map(|name| fs::read_to_string(folder.path().join(name)).expect("read")).collect();
+        let text: String =
+            backups.iter().map(|name| fs::read_to_string(folder.path().join(name)).expect("read")).collect();
         assert_eq!(text, expected);
         let written = writer.written();
         assert_eq!((written.lines, written.bytes, written.rotations), (3000, expected.len() as u64, 3));
