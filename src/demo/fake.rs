@@ -88,7 +88,9 @@ impl FakeAgent {
                 records.push_str(&format!("{} {record}", record.len()));
             }
         }
-        self.post(&documents);
+        if !documents.is_empty() {
+            self.post(&documents);
+        }
         let mut siem = TcpStream::connect(&self.siem).expect("a SIEM");
         siem.write_all(records.as_bytes()).expect("sent");
         siem.shutdown(Shutdown::Write).expect("closed");

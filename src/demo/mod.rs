@@ -298,7 +298,11 @@ mod tests {
     fn lost_documents_and_records_are_found() {
         check(
             |path| Ok(Box::new(FakeAgent::new(path, Defect::LosesDocument))),
-            &["one document a flow: 39", "delivered to Elasticsearch is what it has"],
+            &[
+                "one document a flow: 39",
+                "delivered to Elasticsearch is what it has",
+                "records without their document: 1",
+            ],
         );
         let lost = ["one record a cross-zone connection", "delivered to the SIEM", "records with something wrong: 1"];
         check(|path| Ok(Box::new(FakeAgent::new(path, Defect::LosesRecord))), &lost);
@@ -322,13 +326,31 @@ mod tests {
         );
     }
 
+    /// A pipe that interrupts as soon as lines were written.
+    struct Interrupter(Arc<AtomicBool>);
+
+    impl io::Write for Interrupter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let text = String::from_utf8_lossy(bytes);
+            if text.contains("written=") && !text.contains("written=0 ") {
+                self.0.store(true, Ordering::Relaxed);
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn an_interrupt_ends_it_with_its_summary() {
-        let options = Options { once: false, ..options() };
-        let interrupted = AtomicBool::new(true);
-        let mut screen = Screen::pipe(io::sink());
+        let options = Options { once: false, rate: 300, ..options() };
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let mut screen = Screen::pipe(Interrupter(Arc::clone(&interrupted)));
         let agent: StartAgent = |path| Ok(Box::new(FakeAgent::new(path, Defect::None)));
         let summary = show(&options, agent, &mut screen, &interrupted, None).expect("the demo runs");
         assert!(summary.passed(), "{:#?}", summary.checks);
+        assert!(!summary.numbers[0].contains(" 0 lines"), "{:?}", summary.numbers);
     }
 }
