@@ -1,1 +1,261 @@
-//! What tests share: real peers, or a loud word about each that is missing.
+//! What the integration tests share: the built program, real peers (or a loud word about each that is missing),
+//! temporary folders, free ports, waiting with a deadline.
+//!
+//! Nothing here knows a peer's protocol; whoever tests against a server keeps its harness beside that test.
+#![allow(dead_code, reason = "one binary holds all tests; not every helper has a user at every moment")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that should happen at once, on a machine that does other work too.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Set to `required` where every peer must be there: `tests/run` and so CI.
+pub const PEERS: &str = "TIDEGATE_TEST_PEERS";
+
+/// A test's word that it cannot run because a real peer is missing: call it and return. Where peers are required, the
+/// test fails here.
+///
+/// It writes to standard error itself because `eprintln!` is captured in a test that passes, and nobody would see it.
+///
+/// # Panics
+/// Where `TIDEGATE_TEST_PEERS=required`.
+pub fn went_without(peer: &str, why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(!peers_required(), "{peer} is required and missing: {why}");
+    let word = format!("WENT WITHOUT {peer}: {test} did not run; tests/run sets it up ({why})\n");
+    std::io::stderr().write_all(word.as_bytes()).expect("standard error is open");
+}
+
+pub fn peers_required() -> bool {
+    std::env::var_os(PEERS).is_some_and(|value| value == "required")
+}
+
+/// The folder that holds `Cargo.toml`.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The built program under test.
+pub fn bin() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_tidegate"))
+}
+
+/// A new folder that is removed on drop.
+pub fn temp_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("tidegate-test-").tempdir().expect("a temporary folder")
+}
+
+/// A TCP port on loopback that nobody listened on a moment ago. Only for programs that cannot be given port 0: somebody
+/// else may take it in between.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
+    listener.local_addr().expect("a bound socket").port()
+}
+
+/// Asks again and again until `probe` gives something.
+///
+/// # Panics
+/// When it has given nothing by the deadline; `what` then says what was waited for.
+#[track_caller]
+pub fn wait_for<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(started.elapsed() < deadline, "waited {deadline:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asks again and again until `probe` says yes. See [`wait_for`].
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, mut probe: impl FnMut() -> bool) {
+    wait_for(what, deadline, || probe().then_some(()));
+}
+
+/// The built program with these arguments, free of what the caller's environment says to it.
+pub fn tidegate<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(bin());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TIDEGATE_") {
+            command.env_remove(name);
+        }
+    }
+    for name in
+        ["NODE_NAME", "RUST_LOG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+    {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1").args(args);
+    command
+}
+
+/// What a program that ended has left.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The exit code; `None` when a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// # Panics
+    /// When the exit code is another; the message holds all that the program said.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code(), Some(code), "{}\n--- stdout\n{}--- stderr\n{}", self.status, self.stdout, self.stderr);
+        self
+    }
+}
+
+/// Runs the built program to its end, with `stdin` as its standard input, for a minute at most.
+#[track_caller]
+pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S], stdin: impl Into<Vec<u8>>) -> Ran {
+    run_command(&mut tidegate(args), stdin)
+}
+
+/// Runs any command to its end; see [`run`].
+#[track_caller]
+pub fn run_command(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Ran {
+    let mut running = Running::start_with(command, Stdio::piped());
+    let mut pipe = running.child.stdin.take().expect("standard input is a pipe");
+    let input = stdin.into();
+    // In a thread, since the program may write before it has read all. One that ends early breaks the pipe, as it may.
+    let feeder = std::thread::spawn(move || drop(pipe.write_all(&input)));
+    let ran = running.wait(Duration::from_secs(60));
+    feeder.join().expect("the feeder does not panic");
+    ran
+}
+
+/// A program that runs beside the test. It is killed on drop, so that a test that fails leaves nothing behind.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// Starts it without standard input. Its output is collected from the start, so that it never blocks on a full pipe.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    #[track_caller]
+    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let spawned = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Self { name, child, stdout, stderr }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Asks it to end (SIGTERM); [`Running::wait`] tells what came of it.
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// # Panics
+    /// When the process is gone already.
+    #[track_caller]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(pid, signal)
+            .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+    }
+
+    /// Ends it with SIGKILL, as a crash would, and gives what it had said.
+    #[track_caller]
+    pub fn kill(mut self) -> Ran {
+        self.child.kill().expect("our own child");
+        self.wait(SOON)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it has not ended by the deadline.
+    #[track_caller]
+    pub fn wait(mut self, deadline: Duration) -> Ran {
+        let what = format!("the end of {}", self.name);
+        let status = wait_for(&what, deadline, || self.child.try_wait().expect("our own child"));
+        let text =
+            |reader: Option<JoinHandle<String>>| reader.map_or_else(String::new, |r| r.join().expect("a reader"));
+        Ran { status, stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is what there is to show.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_fed_and_read_without_blocking() {
+        // More than a pipe holds, both ways.
+        let much = vec![b'x'; 1 << 20];
+        let ran = run_command(&mut Command::new("cat"), much.clone()).expect_code(0);
+        assert_eq!(ran.stdout.as_bytes(), much);
+    }
+
+    #[test]
+    fn a_running_program_is_ended_by_signal_and_by_drop() {
+        let mut sleeping = Command::new("sleep");
+        sleeping.arg("600");
+        let running = Running::start(&mut sleeping);
+        running.terminate();
+        let ran = running.wait(SOON);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ran.status), Some(15));
+
+        let running = Running::start(&mut sleeping);
+        let proc_entry = PathBuf::from(format!("/proc/{}", running.pid()));
+        assert!(proc_entry.exists());
+        drop(running);
+        assert!(!proc_entry.exists());
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline() {
+        let waited = std::panic::catch_unwind(|| wait_until("nothing", Duration::from_millis(20), || false));
+        let message = waited.expect_err("it never comes true");
+        assert!(message.downcast_ref::<String>().is_some_and(|m| m.contains("in vain for nothing")));
+    }
+}
