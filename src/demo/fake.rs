@@ -125,7 +125,7 @@ impl FakeAgent {
             "network": {"bytes": sent + received, "packets": sent_packets + received_packets, "transport": flow["proto"],
                 "direction": if by_source { "egress" } else { "ingress" }},
             "observer": {"ingress": {"zone": zones[0]}, "egress": {"zone": zones[1]}},
-            "calico": {"action": flow["action"], "reporter": flow["reporter"],
+            "calico": {"action": flow["action"], "reporter": [flow["reporter"]],
                 "source": {"type": flow["source_type"], "namespace": flow["source_namespace"]},
                 "dest": {"type": flow["dest_type"], "namespace": flow["dest_namespace"]}},
         })

@@ -94,3 +94,32 @@ impl Drop for Folder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Input};
+
+    /// The demo's configuration, as the agent reads it.
+    fn check(options: &Options, test: impl FnOnce(&Config)) {
+        let peers = Peers::start(options, None).expect("receivers");
+        let folder = Folder::create().expect("a folder");
+        let path = folder.fill(options, &peers).expect("filled");
+        let input = Input { file: Some(path), ..Input::default() };
+        let loaded = input.load().unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert!(loaded.warnings.is_empty(), "{:#?}", loaded.warnings);
+        assert_eq!(loaded.config.cluster, CLUSTER);
+        test(&loaded.config);
+    }
+
+    #[test]
+    fn configuration_is_good() {
+        check(&Options::default(), |config| assert_eq!(config.sinks.siem.len(), 1));
+        let options = Options {
+            elasticsearch: Some("https://es.example.com:9200".into()),
+            siem: Some("tls://siem.example.com:6514".into()),
+            ..Options::default()
+        };
+        check(&options, |config| assert_eq!(config.sinks.siem[0].name, "demo"));
+    }
+}

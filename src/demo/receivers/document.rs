@@ -69,8 +69,8 @@ impl<'a> Check<'a> {
         let (kind, outcome) = if action == Some("deny") { ("denied", "failure") } else { ("allowed", "success") };
         self.list("/event/type", &["connection", kind]);
         self.equals("/event/outcome", outcome);
-        self.one_of("/calico/reporter", &["src", "dst"]);
-        self.one_of("/network/direction", &["ingress", "egress"]);
+        let direction = self.one_of("/network/direction", &["ingress", "egress"]);
+        self.list("/calico/reporter", &[if direction == Some("egress") { "src" } else { "dst" }]);
         self.one_of("/network/transport", &["tcp", "udp", "icmp"]);
         self.text("/source/address");
         self.text("/destination/address");
@@ -188,7 +188,7 @@ pub(super) mod tests {
             "destination": {"address": "ledger/ledger-db-*", "bytes": 0, "packets": 0},
             "network": {"bytes": 60, "packets": 1, "transport": "tcp", "direction": "ingress"},
             "observer": {"ingress": {"zone": "dmz"}, "egress": {"zone": "restricted"}},
-            "calico": {"action": "deny", "reporter": "dst", "source": {"type": "wep", "namespace": "storefront"},
+            "calico": {"action": "deny", "reporter": ["dst"], "source": {"type": "wep", "namespace": "storefront"},
                 "dest": {"type": "wep", "namespace": "ledger"}},
         })
     }
@@ -242,7 +242,8 @@ pub(super) mod tests {
             ("/event/type", json!(["connection", "allowed"]), "/event/type"),
             ("/event/outcome", json!("success"), "/event/outcome"),
             ("/calico/action", json!("pass"), "/calico/action"),
-            ("/calico/reporter", Value::Null, "/calico/reporter"),
+            ("/calico/reporter", json!("dst"), "/calico/reporter"),
+            ("/calico/reporter", json!(["src"]), "/calico/reporter"),
             ("/network/direction", json!("up"), "/network/direction"),
             ("/network/transport", json!("TCP"), "/network/transport"),
             ("/source/address", Value::Null, "/source/address"),

@@ -91,6 +91,18 @@ fn is_id(id: &str) -> bool {
     id.len() == 35 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
+/// What is wrong with a document, for tests of what makes them.
+#[cfg(test)]
+pub(super) fn check_document(id: &str, source: &[u8]) -> Vec<String> {
+    document::check(id, source).1
+}
+
+/// What is wrong with a record, for tests of what makes them.
+#[cfg(test)]
+pub(super) fn check_record(text: &str) -> Vec<String> {
+    cef::Cef::parse(text).map_or_else(|error| vec![error], |cef| cef.faults())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
