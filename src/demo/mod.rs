@@ -70,6 +70,8 @@ pub struct Options {
     pub keep: usize,
     /// The log is complete, but no lane moves: given up after this.
     pub stall: Duration,
+    /// When a check failed, leave logs, configuration and state for a look.
+    pub keep_failed: bool,
 }
 
 impl Default for Options {
@@ -86,6 +88,7 @@ impl Default for Options {
             rotate_every: Duration::from_secs(3),
             keep: 3,
             stall: Duration::from_secs(30),
+            keep_failed: true,
         }
     }
 }
@@ -146,7 +149,7 @@ fn show(
         screen.print(&picture::document(last)).map_err(DemoError::Output)?;
     }
     screen.print(&summary.lines(screen.colour())).map_err(DemoError::Output)?;
-    if !summary.passed() {
+    if !summary.passed() && options.keep_failed {
         folder.keep = true;
         screen
             .print(&[format!("Logs, configuration and state are kept in {}", folder.path.display())])
@@ -259,6 +262,7 @@ mod tests {
             rate: 4_000,
             rotate_every: Duration::from_millis(30),
             keep: 1000,
+            keep_failed: false,
             ..Options::default()
         }
     }
