@@ -262,12 +262,13 @@ fn put_names(record: &mut Record<'_>, flow: &Flow<'_>) {
     record.join(Key::DestinationServiceName, &[namespace, slash, name, colon, port]);
 }
 
-/// The end's name where it is a machine's: a pod or a host. An aggregated pod name that ends with `*` stands for many.
+/// The end's name where it is a machine's: a pod's, or the node's of a host endpoint (whose own name is an object's). An
+/// aggregated pod name that ends with `*` stands for many.
 fn host_name<'f>(end: &'f End<'_>) -> Option<&'f str> {
+    let whole = end.name_aggr.as_deref().filter(|name| !name.ends_with('*'));
     match end.kind? {
-        EndpointType::Workload | EndpointType::Host => {
-            end.name.as_deref().or(end.name_aggr.as_deref().filter(|name| !name.ends_with('*')))
-        }
+        EndpointType::Workload => end.name.as_deref().or(whole),
+        EndpointType::Host => whole.or(end.name.as_deref()),
         EndpointType::NetworkSet | EndpointType::Network => None,
     }
 }
@@ -310,5 +311,3 @@ fn prefix(namespace: Option<&str>) -> (&str, &'static str) {
     namespace.map_or(("", ""), |namespace| (namespace, "/"))
 }
 
-#[cfg(test)]
-mod tests;
