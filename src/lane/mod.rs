@@ -100,6 +100,11 @@ impl Outcomes {
         self.send(Wake::Finished);
     }
 
+    /// The sink's in-flight limit has risen again without anything being settled: look again.
+    pub fn room(&self) {
+        self.send(Wake::Files);
+    }
+
     /// A lane that is gone (its deadline passed) wants no outcomes.
     fn send(&self, wake: Wake) {
         let _ = self.0.send(wake);

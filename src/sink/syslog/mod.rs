@@ -1,1 +1,320 @@
-//! (to be written)
+//! The SIEM: cross-zone flows as CEF records over syslog, by UDP, TCP, TLS or a local daemon's socket.
+//!
+//! Two halves. [`Syslog`] lives on the lane's thread: it filters, encodes and frames into one buffer a batch. One task on
+//! the I/O runtime ([`task`]) connects, writes whole batches and reads all the time.
+//!
+//! Promises: plain syslog has no acknowledgement, so a successful write proves nothing. A batch is settled when it has
+//! been written and its replay window has passed (so many records, or so much time, after it), or at a clean end, once
+//! the peer has closed in answer to our close: it has then read everything. When a connection breaks, the lane reads
+//! again from the lowest unsettled place, so that what may be lost is sent twice rather than never; `externalId` lets the
+//! receiver tell. A TLS link is believed only after the peer had time to refuse our certificate. A receiver that is
+//! away costs at most [`UNSENT_LIMIT`] octets of memory; the lane then waits.
+//!
+//! Not here: several receivers in turn, RELP, other formats.
+
+mod backoff;
+mod dedupe;
+mod header;
+mod link;
+mod stats;
+mod task;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use link::{ConnectError, ProbeReport, TlsReport, probe};
+pub use stats::Stats;
+
+use self::dedupe::Seen;
+use self::header::HeaderWriter;
+use self::task::{Batch, Command};
+use crate::encode::cef::{self, Class, Encoder, Frame};
+use crate::lane::{Fill, Outcomes, Sink, Taken, Ticket};
+use crate::model::{Body, Event};
+use crate::net::tls::{self, TlsConfig, TlsError};
+
+/// A batch is sealed when the longest record might not fit any more.
+pub const BATCH_BYTES: usize = 64 << 10;
+/// Octets that are sealed and not yet written, at most; at this bound the lane stops reading.
+pub const UNSENT_LIMIT: usize = 1 << 20;
+/// RFC 5426: receivers should take so much in one datagram.
+pub const MAX_DATAGRAM: usize = 2048;
+
+/// The receiver's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    Udp { host: String, port: u16 },
+    Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16 },
+    /// A datagram socket of a local daemon.
+    Unix { path: PathBuf },
+}
+
+impl Target {
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Tcp { .. } | Self::Tls { .. })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host, port) = match self {
+            Self::Udp { host, port } => ("udp", host, port),
+            Self::Tcp { host, port } => ("tcp", host, port),
+            Self::Tls { host, port } => ("tls", host, port),
+            Self::Unix { path } => return write!(f, "unix://{}", path.display()),
+        };
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}"),
+            false => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Header {
+    #[default]
+    Rfc5424,
+    /// `Mmm dd hh:mm:ss HOST CEF:0|…`: no tag, as ArcSight and Microsoft's collectors expect it.
+    Rfc3164,
+    /// `Mmm dd hh:mm:ss HOST tidegate: CEF:0|…`: for receivers that take the first word for a tag.
+    Rfc3164Tagged,
+}
+
+/// How records are told apart on a stream (RFC 6587). A datagram needs none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    #[default]
+    OctetCounting,
+    Lf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of the receiver; the lane is `siem-<name>`.
+    pub name: String,
+    pub target: Target,
+    pub header: Header,
+    pub framing: Framing,
+    /// Number in RFC 5424 table 1, 0 to 23.
+    pub facility: u8,
+    /// HOSTNAME of the header: the node.
+    pub hostname: String,
+    /// For `tls`.
+    pub tls: TlsConfig,
+    pub cef: cef::Config,
+    pub filter: cef::Filter,
+    /// A batch is settled when so many records were written after it …
+    pub replay_records: u64,
+    /// … or so much time has passed.
+    pub replay_age: Duration,
+    /// Of connecting (each address, with the handshake), and of the peer's taking of one batch.
+    pub timeout: Duration,
+    /// How long the peer may take to close after we did.
+    pub close_timeout: Duration,
+    /// First and longest wait between tries to connect; each wait is random between half of it and all of it.
+    pub backoff: (Duration, Duration),
+}
+
+impl Config {
+    /// Defaults for everything that has one.
+    pub fn new(name: impl Into<String>, target: Target, hostname: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            target,
+            header: Header::default(),
+            framing: Framing::default(),
+            facility: 16,
+            hostname: hostname.into(),
+            tls: TlsConfig::default(),
+            cef: cef::Config::default(),
+            filter: cef::Filter::default(),
+            replay_records: 10_000,
+            replay_age: Duration::from_secs(60),
+            timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(15),
+            backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+        }
+    }
+
+    /// Octets that a message may have, header included.
+    fn max_message(&self) -> usize {
+        let max = self.cef.max_record.max(cef::MIN_RECORD);
+        if let Target::Udp { .. } = self.target { max.min(MAX_DATAGRAM) } else { max }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SyslogError {
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    #[error("facility {0} is not one; RFC 5424 knows 0 to 23")]
+    Facility(u8),
+}
+
+/// The sink of one SIEM lane. Its task ends when the sink is dropped. Certificates are read now, so that a mistake in
+/// them is an error at the start, and again at every connection.
+pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes) -> Result<Syslog, SyslogError> {
+    if config.facility > 23 {
+        return Err(SyslogError::Facility(config.facility));
+    }
+    if let Target::Tls { host, .. } = &config.target {
+        tls::client_config(&config.tls)?;
+        tls::server_name(&config.tls, host)?;
+    }
+    let stats = Arc::new(Stats::new(&config.name));
+    let (commands, received) = mpsc::unbounded_channel();
+    let (spares_back, spares) = std_mpsc::channel();
+    let (alive, gone) = oneshot::channel();
+    let syslog = Syslog::new(&config, commands, spares, Arc::clone(&stats), alive);
+    let task = task::run(config, received, outcomes, stats, spares_back);
+    runtime.spawn(async move {
+        tokio::select! {
+            () = task => {}
+            // The lane is gone: its deadline has passed, and nobody wants an outcome.
+            _ = gone => {}
+        }
+    });
+    Ok(syslog)
+}
+
+/// The lane thread's half.
+#[derive(Debug)]
+pub struct Syslog {
+    filter: cef::Filter,
+    encoder: Encoder,
+    header: HeaderWriter,
+    /// `None`: each record is a datagram.
+    framing: Option<Framing>,
+    max_message: usize,
+    sequence: u32,
+    /// The message being built.
+    message: Vec<u8>,
+    open: Batch,
+    seen: Seen,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Buffers of batches that were written.
+    spares: std_mpsc::Receiver<Batch>,
+    stats: Arc<Stats>,
+    /// Its drop tells the task that nobody is left.
+    _alive: oneshot::Sender<()>,
+}
+
+/// RFC 5424 §7.3.1: `sequenceId` begins again with 1 after this.
+const LAST_SEQUENCE: u32 = i32::MAX.unsigned_abs();
+
+impl Syslog {
+    fn new(
+        config: &Config,
+        commands: mpsc::UnboundedSender<Command>,
+        spares: std_mpsc::Receiver<Batch>,
+        stats: Arc<Stats>,
+        alive: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            filter: config.filter,
+            encoder: Encoder::new(config.cef.clone()),
+            header: HeaderWriter::new(config.header, config.facility, &config.hostname),
+            framing: config.target.is_stream().then_some(config.framing),
+            max_message: config.max_message(),
+            sequence: 0,
+            message: Vec::new(),
+            open: Batch::default(),
+            seen: Seen::default(),
+            commands,
+            spares,
+            stats,
+            _alive: alive,
+        }
+    }
+
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    fn frame(&mut self) {
+        let batch = &mut self.open.bytes;
+        match self.framing {
+            Some(Framing::OctetCounting) => {
+                batch.extend_from_slice(itoa::Buffer::new().format(self.message.len()).as_bytes());
+                batch.push(b' ');
+                batch.extend_from_slice(&self.message);
+            }
+            Some(Framing::Lf) => {
+                batch.extend_from_slice(&self.message);
+                batch.push(b'\n');
+            }
+            None => {
+                batch.extend_from_slice(&self.message);
+                self.open.datagrams.push(batch.len());
+            }
+        }
+        self.open.records += 1;
+    }
+
+    /// A lane whose task has died settles nothing any more; the process ends by the task's own panic.
+    fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Sink for Syslog {
+    fn add(&mut self, event: &Event<'_>) -> Taken {
+        let Body::Flow(flow) = event.body else { return Taken::Filtered };
+        if !self.filter.takes(event) || self.seen.is_another_trace(flow) {
+            return Taken::Filtered;
+        }
+        self.sequence = if self.sequence >= LAST_SEQUENCE { 1 } else { self.sequence + 1 };
+        let class = Class::of(flow);
+        self.message.clear();
+        let time = cef::event_time_ms(event);
+        let sequence = self.header.write(&mut self.message, class.syslog_severity, time, self.sequence);
+        let frame = Frame { budget: self.max_message.saturating_sub(self.message.len()), sequence };
+        self.encoder.encode_flow(event, flow, class, frame, &mut self.message);
+        self.frame();
+        Taken::Kept
+    }
+
+    fn fill(&self) -> Fill {
+        // A frame's length has six characters at most with its space.
+        let full = self.open.records > 0 && self.open.bytes.len() + self.max_message + 6 > BATCH_BYTES;
+        Fill { lines: usize::try_from(self.open.records).unwrap_or(usize::MAX), full }
+    }
+
+    fn seal(&mut self, ticket: Ticket) -> usize {
+        self.seen.clear();
+        self.stats.truncated.store(self.encoder.truncated(), Relaxed);
+        self.stats.sanitised.store(self.encoder.sanitised(), Relaxed);
+        let mut batch = std::mem::replace(&mut self.open, self.spares.try_recv().unwrap_or_default());
+        batch.ticket = Some(ticket);
+        let bytes = batch.bytes.len();
+        self.stats.unsent_bytes.fetch_add(bytes, Relaxed);
+        self.tell(Command::Send(batch));
+        bytes
+    }
+
+    fn abandon(&mut self) {
+        self.seen.clear();
+        self.open.clear();
+        self.tell(Command::Abandon);
+    }
+
+    fn finish(&mut self) {
+        self.tell(Command::Finish);
+    }
+
+    /// What was written costs no memory any more, although it is settled only when its window has passed: so there is no
+    /// bound on it, and all the more on what is not written.
+    fn in_flight_limit(&self) -> usize {
+        if self.stats.unsent_bytes.load(Relaxed) < UNSENT_LIMIT { usize::MAX } else { 0 }
+    }
+}

@@ -1,0 +1,115 @@
+//! Syslog headers: RFC 5424, and RFC 3164 as collectors of CEF take it.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Header;
+
+const APP_NAME: &str = "tidegate";
+/// Of every flow record, so that a receiver can route by it.
+const MSGID: &str = "TRAFFIC";
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/// RFC 5424 §6.2.4.
+const MAX_HOSTNAME: usize = 255;
+
+#[derive(Debug)]
+pub(super) struct HeaderWriter {
+    header: Header,
+    facility: u8,
+    hostname: String,
+    process: u32,
+}
+
+impl HeaderWriter {
+    pub(super) fn new(header: Header, facility: u8, hostname: &str) -> Self {
+        Self { header, facility, hostname: printable(hostname), process: std::process::id() }
+    }
+
+    /// Writes all that stands before `CEF:`. The time is the event's, in UTC. Gives the sequence number back where the
+    /// header has no place for it.
+    pub(super) fn write(&self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
+        let pri = self.facility * 8 + severity;
+        let time = time_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        // Writing to a Vec never fails.
+        match self.header {
+            Header::Rfc5424 => {
+                let _ = write!(out, "<{pri}>1 ");
+                put_rfc3339(out, time);
+                let _ = write!(
+                    out,
+                    " {} {APP_NAME} {} {MSGID} [meta sequenceId=\"{sequence}\"] ",
+                    self.hostname, self.process
+                );
+                None
+            }
+            Header::Rfc3164 | Header::Rfc3164Tagged => {
+                let _ = write!(out, "<{pri}>");
+                put_bsd_time(out, time);
+                let _ = write!(out, " {} ", self.hostname);
+                if self.header == Header::Rfc3164Tagged {
+                    let _ = write!(out, "{APP_NAME}: ");
+                }
+                Some(sequence)
+            }
+        }
+    }
+}
+
+/// `2026-08-22T09:14:58.000Z`: always with a fraction, which some receivers' expressions need.
+fn put_rfc3339(out: &mut Vec<u8>, time: Option<Timestamp>) {
+    let Some(time) = time else { return out.push(b'-') };
+    let t = TimeZone::UTC.to_datetime(time);
+    let _ = write!(
+        out,
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        t.year(),
+        t.month(),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second(),
+        t.millisecond()
+    );
+}
+
+/// `Nov  3 10:11:12`: the day padded with a space (RFC 3164 §4.1.2), in UTC.
+fn put_bsd_time(out: &mut Vec<u8>, time: Option<Timestamp>) {
+    let t = TimeZone::UTC.to_datetime(time.unwrap_or(Timestamp::UNIX_EPOCH));
+    let month = usize::try_from(t.month() - 1).ok().and_then(|month| MONTHS.get(month)).copied().unwrap_or("Jan");
+    let _ = write!(out, "{month} {:2} {:02}:{:02}:{:02}", t.day(), t.hour(), t.minute(), t.second());
+}
+
+/// PRINTUSASCII of RFC 5424: anything else would shift the fields behind it.
+fn printable(hostname: &str) -> String {
+    let text: String =
+        hostname.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(MAX_HOSTNAME).collect();
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(header: Header, hostname: &str, time_ms: Option<i64>, expected: &str) {
+        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(header, 16, hostname) };
+        let mut out = Vec::new();
+        let left = writer.write(&mut out, 4, time_ms, 2);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(left.is_none(), header == Header::Rfc5424);
+    }
+
+    #[test]
+    fn headers() {
+        let time = Some(1_787_390_098_000);
+        let (new, old) = (Header::Rfc5424, Header::Rfc3164);
+        check(new, "node-a1", time, "<132>1 2026-08-22T09:14:58.000Z node-a1 tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
+        check(new, "", None, "<132>1 - - tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
+        check(new, "a b\né|", Some(-1), "<132>1 1969-12-31T23:59:59.999Z a_b__| tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
+        check(old, "node-a1", time, "<132>Aug 22 09:14:58 node-a1 ");
+        check(old, "node-a1", Some(1_788_426_672_345), "<132>Sep  3 09:11:12 node-a1 ");
+        check(Header::Rfc3164Tagged, "node-a1", time, "<132>Aug 22 09:14:58 node-a1 tidegate: ");
+        check(old, "n", None, "<132>Jan  1 00:00:00 n ");
+    }
+}
