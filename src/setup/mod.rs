@@ -13,7 +13,7 @@ use std::io::Write;
 
 use reqwest::{Method, StatusCode};
 
-pub use objects::{Installed, NAME, OWNER, Object, What, shipped};
+pub use objects::{Installed, LIFECYCLE, NAME, OWNER, Object, What, shipped};
 pub use wire::{Answer, Wire};
 
 use crate::net::auth::{Auth, AuthError};

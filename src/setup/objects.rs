@@ -5,8 +5,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::net::product::Kind;
 
-/// Name of the index template, of the lifecycle, and stem of the component templates' names.
+/// Name of the index template, and stem of the component templates' names.
 pub const NAME: &str = "logs-calico.flow";
+/// Name of the lifecycle policy, as the shipped settings have it.
+pub const LIFECYCLE: &str = "tidegate-flows";
 /// Who owns our objects, in their `_meta.managed_by`.
 pub const OWNER: &str = "tidegate";
 /// Beside it: a hash of what we installed, so that a second run finds nothing to do.
@@ -145,7 +147,7 @@ pub fn shipped(kind: Kind) -> Vec<Object> {
     };
     let [policy, settings, mappings, index] = texts;
     vec![
-        object(lifecycle, NAME.to_owned(), policy),
+        object(lifecycle, LIFECYCLE.to_owned(), policy),
         object(What::Component, format!("{NAME}@settings"), settings),
         object(What::Component, format!("{NAME}@mappings"), mappings),
         object(What::Index, NAME.to_owned(), index),
@@ -175,8 +177,7 @@ mod tests {
             assert_eq!(index.body["index_patterns"], serde_json::json!(["logs-calico.flow-*"]));
             let policy = &objects[1].body["template"]["settings"];
             if kind == Kind::Elasticsearch {
-                let named = policy["index"]["lifecycle"]["name"].as_str().or(policy["index.lifecycle.name"].as_str());
-                assert!(named.is_none_or(|name| name == NAME), "{named:?}");
+                assert_eq!(policy["index"]["lifecycle"]["name"], LIFECYCLE);
             } else {
                 assert!(!policy.to_string().contains("lifecycle"), "OpenSearch does not know it");
             }

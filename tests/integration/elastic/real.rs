@@ -15,7 +15,7 @@ use tidegate::unit::SecretRef;
 use super::lane::{Lane, document, id, nowhere};
 use crate::support::reduce::reduce;
 use crate::support::servers::{self, Server};
-use crate::support::temp_dir;
+use crate::support::{root, temp_dir};
 
 fn block<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
@@ -79,6 +79,7 @@ on_both!(
     setup_twice_changes_nothing_the_second_time,
     what_others_own_is_refused,
     batches_arrive_once,
+    every_golden_document_fits_the_mapping,
     a_refused_document_is_put_away_and_the_rest_arrives,
     a_write_block_holds_and_its_end_releases,
     a_cluster_without_our_template_is_held_until_setup,
@@ -138,11 +139,33 @@ fn batches_arrive_once(kind: Kind) {
     lane.finish();
 }
 
+fn every_golden_document_fits_the_mapping(kind: Kind) {
+    let Some(server) = ready(kind) else { return };
+    let namespace = namespace("golden");
+    let mut lane = lane(server, &namespace);
+    let mut number = 0;
+    for entry in std::fs::read_dir(root().join("fixtures/flows")).expect("fixtures") {
+        let Ok(text) = std::fs::read_to_string(entry.expect("an entry").path().join("expected.ecs.jsonl")) else {
+            continue;
+        };
+        for line in text.lines() {
+            lane.add(number, line);
+            number += 1;
+        }
+    }
+    assert!(number > 20, "{number}");
+    lane.seal();
+    let settled = lane.settled();
+    assert_eq!((settled.delivered, settled.rejected), (number, 0), "{:?}", lane.dead_letters());
+    assert_eq!(server.count(&format!("logs-calico.flow-{namespace}")), number);
+}
+
 fn a_refused_document_is_put_away_and_the_rest_arrives(kind: Kind) {
     let Some(server) = ready(kind) else { return };
     let namespace = namespace("refused");
     let mut lane = lane(server, &namespace);
-    let bad = r#"{"@timestamp":"2026-11-23T00:00:00Z","source":{"ip":"no address"}}"#;
+    // A wrong address alone would be ignored (ignore_malformed); a text in place of an object cannot be.
+    let bad = r#"{"@timestamp":"2026-11-23T00:00:00Z","source":"no object"}"#;
     lane.add(0, &document(0));
     lane.add(1, bad);
     lane.add(2, r#"{"message":"no time"}"#);
