@@ -4,6 +4,7 @@
 //! with other lanes, so a dead SIEM cannot stop indexing. This room defines what the loop needs of both ends: [`Source`]
 //! and [`Sink`]; the edges implement them, and so never meet.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::model::{Event, FileKey};
@@ -105,17 +106,87 @@ impl Outcomes {
     }
 }
 
-/// Whole lines of one file, as many as one read gave.
-#[derive(Debug)]
-pub struct Chunk<'a> {
+/// Fingerprint of the last bytes before an offset: what must still stand there before a file is read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tail {
+    /// How many bytes were hashed, at most [`HISTORY`].
+    pub len: u16,
+    /// Their xxh3-64.
+    pub hash: u64,
+}
+
+/// Bytes before an offset that its [`Tail`] covers.
+pub const HISTORY: usize = 1024;
+
+impl Tail {
+    /// Of the last bytes of `before`.
+    pub fn of(before: &[u8]) -> Self {
+        let window = &before[before.len().saturating_sub(HISTORY)..];
+        Self { len: window.len() as u16, hash: xxhash_rust::xxh3::xxh3_64(window) }
+    }
+}
+
+/// A place in a file up to which everything is read (or settled).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
     /// Which file, in the source's own numbering.
     pub file: u32,
-    pub key: FileKey,
-    pub path: &'a str,
-    /// Offset of `bytes[0]` in the uncompressed file.
     pub offset: u64,
-    /// Whole lines, each with its newline.
-    pub bytes: &'a [u8],
-    /// Over-long lines that were skipped before `bytes[0]`.
+    pub tail: Tail,
+}
+
+/// Whole lines of one file, as many as one read gave. The lane owns it and hands it back for the next read, so that its
+/// buffer is used again.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub file: u32,
+    pub key: FileKey,
+    pub path: Arc<str>,
+    /// Offset of the first line in the uncompressed file.
+    pub offset: u64,
+    /// Lines that begin before this offset were counted as read already, before a rewind.
+    pub counted: u64,
+    /// Over-long lines that were skipped right before `offset`.
     pub skipped_lines: u64,
+    /// History, then the lines.
+    pub(crate) buffer: Vec<u8>,
+    /// Where in `buffer` the lines stand.
+    pub(crate) lines: std::ops::Range<usize>,
+}
+
+impl Chunk {
+    /// The lines, each with its newline.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.lines.clone()]
+    }
+
+    /// The mark after the first `len` bytes of [`Chunk::bytes`].
+    pub fn mark(&self, len: usize) -> Mark {
+        let tail = Tail::of(&self.buffer[..self.lines.start + len]);
+        Mark { file: self.file, offset: self.offset + len as u64, tail }
+    }
+}
+
+/// Where lines enter. It is asked on the lane's thread and may block on a disk, never on a peer.
+pub trait Source: Send {
+    /// Fills `chunk` with lines that follow those of the last call. False when there is nothing to read now.
+    fn next(&mut self, chunk: &mut Chunk) -> bool;
+
+    /// Something may have changed: look at the files again before the next read.
+    fn wake(&mut self);
+
+    /// Everything up to `mark` is settled.
+    fn settle(&mut self, mark: Mark);
+
+    /// Reads again from the lowest unsettled places.
+    fn rewind(&mut self);
+
+    /// Writes the checkpoint; after a success a restart begins at what was settled by now.
+    fn persist(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Bytes that are not settled yet. Compressed files count as they lie on the disk.
+    fn lag_bytes(&self) -> u64;
+
+    /// Ends of files without a newline, by path: what `--once` leaves unread.
+    fn unterminated(&self) -> Vec<String>;
 }

@@ -18,7 +18,7 @@ const FORM: &[u8] = b"tidegate-id-1\0";
 const TIME_LIMIT: i64 = 1 << 36;
 
 /// First 64 bits of SHA-256 over form, cluster, node and the file's first line (without its newline).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct FileKey(pub u64);
 
 impl FileKey {

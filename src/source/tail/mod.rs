@@ -1,1 +1,758 @@
-//! (to be written)
+//! Files on the node as they are written, rotated, truncated, copied and compressed.
+//!
+//! Promises: every whole line of every file that the source names is handed out, oldest file first, once per run (again
+//! after a rewind or a restart, from the lowest unsettled place); a line up to the limit is never cut; nothing waits on
+//! anything but the disk. What it does not do: it never deletes, locks or writes a log file, and it cannot bring back a
+//! file that was deleted before it was opened.
+
+mod content;
+mod patterns;
+mod reader;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use content::{Content, Holds, Inode, Look, Place};
+use patterns::Patterns;
+use reader::Reader;
+
+use super::checkpoint::Store;
+use crate::lane::{Chunk, HISTORY, Mark, Source, Tail};
+use crate::model::FileKey;
+
+/// Bytes of one read.
+const READ: usize = 256 << 10;
+/// Files held open at a time, the live ones first. A file beyond is opened when its turn comes.
+const OPEN_LIMIT: usize = 64;
+/// A full listing at least this often, whatever the directories' times say.
+const LISTING_INTERVAL: Duration = Duration::from_secs(10);
+/// A directory time this young may hide a change in the same tick.
+const DIRECTORY_GRAIN: Duration = Duration::from_secs(2);
+/// A drained file that lost its name stays open this long after it last grew: a writer may keep its old descriptor.
+const LINGER: Duration = Duration::from_secs(600);
+/// The same for one without any name, which holds space on the disk.
+const LINGER_DELETED: Duration = Duration::from_secs(10);
+/// Listings after which a file that is shorter than its lost twin is taken for one of its own.
+const WAIT_LISTINGS: u8 = 3;
+/// Listings within one wake, when files lose their places while they are read.
+const LOOKS: u8 = 4;
+/// Reads of one file in a row while others wait.
+const TURN: u32 = 64;
+/// Progress in contents that are nowhere on the disk is remembered this long …
+const REMEMBER_GONE_SECONDS: i64 = 24 * 3600;
+/// … and for this many of them.
+const REMEMBER_GONE: usize = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// From the oldest line on the disk.
+    #[default]
+    Oldest,
+    /// Only what is written from now on. Counts on the lane's first start alone.
+    End,
+}
+
+/// One source: a live file with its siblings, or a glob.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Patterns of rotated siblings, relative to the path's directory; `None` derives them.
+    pub rotated: Option<Vec<String>>,
+    pub start: Start,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub sources: Vec<SourceConfig>,
+    /// The configured cluster and node: they are part of each file's key.
+    pub cluster: String,
+    pub node: String,
+    /// Longest line in bytes; a longer one is skipped and counted.
+    pub max_line: usize,
+}
+
+/// What is known of a physical file.
+#[derive(Debug)]
+enum Known {
+    /// It holds a content, which is read from it.
+    Content(u32),
+    /// It holds what another file holds as well.
+    Alias { of: u32, look: Look },
+    /// Its first line is not complete.
+    Unripe { look: Look },
+    /// Shorter than a content that begins the same and is nowhere else: a copy in the making? So many listings to go.
+    Waiting { listings: u8 },
+    /// It cannot be read; tried again at every listing.
+    Bad { error: String },
+}
+
+pub struct FileSource {
+    config: Config,
+    patterns: Vec<(Patterns, Start)>,
+    store: Store,
+    first_start: bool,
+    contents: HashMap<u32, Content>,
+    next_id: u32,
+    by_key: HashMap<FileKey, Vec<u32>>,
+    by_inode: HashMap<Inode, Known>,
+    /// Contents of the checkpoint by the inode that they had.
+    restored: HashMap<Inode, u32>,
+    queue: VecDeque<u32>,
+    turn: u32,
+    dirty: bool,
+    /// List before saying that there is nothing to read.
+    listing_wanted: bool,
+    /// List at the next wake.
+    listing_at_wake: bool,
+    listed_at: Option<Instant>,
+    /// Further looks within one wake.
+    looks_left: u8,
+    directories: Vec<(PathBuf, Option<SystemTime>)>,
+    changed: bool,
+    grown_at: HashMap<u32, Instant>,
+}
+
+impl FileSource {
+    /// Reads the checkpoint from `store`; the first look at the files comes with the first read.
+    pub fn open(config: Config, store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
+        let records = store.load()?;
+        let patterns = config.sources.iter().map(|s| (Patterns::new(&s.path, s.rotated.as_deref()), s.start)).collect();
+        let mut source = Self {
+            config,
+            patterns,
+            store,
+            first_start: records.is_none(),
+            contents: HashMap::new(),
+            next_id: 0,
+            by_key: HashMap::new(),
+            by_inode: HashMap::new(),
+            restored: HashMap::new(),
+            queue: VecDeque::new(),
+            turn: 0,
+            dirty: true,
+            listing_wanted: true,
+            listing_at_wake: false,
+            listed_at: None,
+            looks_left: LOOKS,
+            directories: Vec::new(),
+            changed: false,
+            grown_at: HashMap::new(),
+        };
+        for record in records.unwrap_or_default() {
+            let content = Content::restore(&record);
+            let inode = content.last_look.inode;
+            let id = source.add(content);
+            source.restored.insert(inode, id);
+        }
+        Ok(source)
+    }
+
+    fn add(&mut self, content: Content) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.by_key.entry(content.key).or_default().push(id);
+        self.contents.insert(id, content);
+        id
+    }
+
+    /// Looks at the directories (when something may have changed there) and at every open file.
+    fn look_again(&mut self) {
+        if self.listing_due() {
+            self.list();
+        }
+        self.look_at_open_files();
+        self.queue_up();
+    }
+
+    fn listing_due(&mut self) -> bool {
+        let overdue = self.listed_at.is_none_or(|at| at.elapsed() >= LISTING_INTERVAL);
+        let young = |time: &SystemTime| time.elapsed().map_or(true, |age| age < DIRECTORY_GRAIN);
+        let moved = self.directories.iter().any(|(path, seen)| {
+            let now = modified(path);
+            now != *seen || now.as_ref().is_none_or(young)
+        });
+        let wanted = std::mem::take(&mut self.listing_wanted) | std::mem::take(&mut self.listing_at_wake);
+        wanted || overdue || moved
+    }
+
+    fn list(&mut self) {
+        self.listed_at = Some(Instant::now());
+        let mut seen = HashSet::new();
+        let mut directories = Vec::new();
+        for index in 0..self.patterns.len() {
+            let (files, watched) = self.patterns[index].0.expand();
+            let start = self.patterns[index].1;
+            directories.extend(watched);
+            for path in files {
+                // A file that vanished since the listing is none; one that may not be looked at is bad until it may.
+                let Ok(metadata) = std::fs::metadata(&path) else { continue };
+                let look = Look::of(&metadata);
+                if metadata.is_dir() || !seen.insert(look.inode) {
+                    continue;
+                }
+                self.see(&path, look, start);
+            }
+        }
+        self.directories = directories.into_iter().map(|d| (d.clone(), modified(&d))).collect();
+        self.by_inode.retain(|inode, known| matches!(known, Known::Content(_)) || seen.contains(inode));
+        self.unlist(&seen);
+        self.forget_gone();
+        self.first_start = false;
+    }
+
+    /// One file of the listing.
+    fn see(&mut self, path: &Path, look: Look, start: Start) {
+        match self.by_inode.get_mut(&look.inode) {
+            Some(Known::Content(id)) => {
+                let id = *id;
+                self.see_content(id, path, look);
+            }
+            Some(Known::Alias { look: seen, .. } | Known::Unripe { look: seen }) if *seen == look => {}
+            Some(Known::Waiting { listings }) if *listings > 0 => {
+                *listings -= 1;
+                self.listing_at_wake = true;
+            }
+            _ => self.examine(path, look, start),
+        }
+    }
+
+    fn see_content(&mut self, id: u32, path: &Path, look: Look) {
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(place) = &mut content.place else { return };
+        if place.path != path {
+            place.path = path.to_path_buf();
+            content.name = path.to_string_lossy().into();
+            self.changed = true;
+        }
+        place.listed = true;
+        if place.look.size != look.size || place.look.modified_ns != look.modified_ns {
+            content.drained = false;
+        }
+        place.look = look;
+        content.last_look = look;
+    }
+
+    /// A physical file that is not known yet, or no more what it was: what does it hold?
+    fn examine(&mut self, path: &Path, look: Look, start: Start) {
+        let forced = matches!(self.by_inode.get(&look.inode), Some(Known::Waiting { .. }));
+        let known = match self.identify(path, look, start, forced) {
+            Ok(known) => known,
+            Err(error) => {
+                let error = error.to_string();
+                let said = matches!(self.by_inode.get(&look.inode), Some(Known::Bad { error: e }) if *e == error);
+                if !said {
+                    tracing::warn!(path = %path.display(), %error, "cannot read a log file; it is tried again");
+                }
+                Known::Bad { error }
+            }
+        };
+        self.by_inode.insert(look.inode, known);
+    }
+
+    fn identify(&mut self, path: &Path, look: Look, start: Start, forced: bool) -> io::Result<Known> {
+        if let Some(id) = self.untouched(look) {
+            self.adopt(id, path, look, None);
+            return Ok(Known::Content(id));
+        }
+        let mut reader = Reader::open(path)?;
+        let Some(first) = reader.first_line()? else { return Ok(Known::Unripe { look }) };
+        let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
+        let mut shorter = false;
+        for id in self.by_key.get(&key).cloned().unwrap_or_default() {
+            match self.compare(id, &mut reader, look)? {
+                Holds::Yes if self.has_good_place(id) => return Ok(Known::Alias { of: id, look }),
+                Holds::Yes => {
+                    self.adopt(id, path, look, Some(reader));
+                    return Ok(Known::Content(id));
+                }
+                Holds::Shorter => shorter = true,
+                Holds::No => {}
+            }
+        }
+        if shorter && !forced {
+            self.listing_at_wake = true;
+            return Ok(Known::Waiting { listings: WAIT_LISTINGS });
+        }
+        let mut content = Content::new(key, look);
+        if self.first_start && start == Start::End {
+            skip_to_end(&mut content, &mut reader, look)?;
+        }
+        let reader = (!content.finished).then_some(reader);
+        let id = self.add(content);
+        self.adopt(id, path, look, reader);
+        Ok(Known::Content(id))
+    }
+
+    /// A content of the checkpoint whose file shows no change since it was read to its end: it need not be opened.
+    fn untouched(&self, look: Look) -> Option<u32> {
+        let id = *self.restored.get(&look.inode)?;
+        let content = self.contents.get(&id)?;
+        let same = content.last_look.size == look.size && content.last_look.modified_ns == look.modified_ns;
+        let whole = content.finished || content.read == look.size;
+        (content.place.is_none() && same && whole).then_some(id)
+    }
+
+    /// As [`Content::is_held_by`]; a shorter file is compared with the file that the content is read from.
+    fn compare(&mut self, id: u32, reader: &mut Reader, look: Look) -> io::Result<Holds> {
+        let Some(content) = self.contents.get_mut(&id) else { return Ok(Holds::No) };
+        let holds = content.is_held_by(reader)?;
+        let Some(place) = content.place.as_mut().filter(|_| holds == Holds::Shorter) else { return Ok(holds) };
+        let mut opened = None;
+        let twin = match &mut place.reader {
+            Some(twin) => twin,
+            None => match Reader::open(&place.path) {
+                Ok(twin) => opened.insert(twin),
+                Err(_) => return Ok(holds),
+            },
+        };
+        if !reader.is_plain() || !twin.is_plain() {
+            return Ok(holds);
+        }
+        let copy = reader.tail_before(look.size)?;
+        Ok(if copy.is_some() && twin.tail_before(look.size)? == copy { Holds::Yes } else { Holds::No })
+    }
+
+    /// The content can still be read where it was; otherwise the place is given up.
+    fn has_good_place(&mut self, id: u32) -> bool {
+        let Some(content) = self.contents.get_mut(&id) else { return false };
+        let Some(mut place) = content.place.take() else { return false };
+        let good = match &mut place.reader {
+            Some(reader) => content.is_held_by(reader).is_ok_and(|h| h == Holds::Yes),
+            None => std::fs::metadata(&place.path).is_ok_and(|m| Look::of(&m).inode == place.look.inode),
+        };
+        content.place = Some(place);
+        if !good {
+            self.lose_place(id);
+        }
+        good
+    }
+
+    fn adopt(&mut self, id: u32, path: &Path, look: Look, reader: Option<Reader>) {
+        let open = self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count();
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        // An untouched file (no reader given) has nothing to read.
+        content.drained = reader.is_none();
+        content.finished &= reader.is_none();
+        content.name = path.to_string_lossy().into();
+        content.gone_since = None;
+        content.last_look = look;
+        let reader = reader.filter(|_| open < OPEN_LIMIT);
+        content.place = Some(Place { path: path.to_path_buf(), look, reader, listed: true });
+        self.changed = true;
+    }
+
+    /// The file does not hold the content any more (truncated, replaced, deleted). Whoever else holds it takes over.
+    fn lose_place(&mut self, id: u32) {
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(place) = content.place.take() else { return };
+        content.gone_since = Some(unix_seconds());
+        content.skipping = None;
+        content.partial = 0;
+        self.by_inode.remove(&place.look.inode);
+        self.by_inode.retain(|_, known| !matches!(known, Known::Alias { of, .. } if *of == id));
+        self.listing_wanted = true;
+        self.changed = true;
+    }
+
+    /// Files that the listing did not show any more.
+    fn unlist(&mut self, seen: &HashSet<Inode>) {
+        let mut lost = Vec::new();
+        for (id, content) in &mut self.contents {
+            let Some(place) = &mut content.place else { continue };
+            place.listed = seen.contains(&place.look.inode);
+            if !place.listed && place.reader.is_none() {
+                lost.push(*id);
+            }
+        }
+        for id in lost {
+            self.lose_place(id);
+        }
+    }
+
+    fn look_at_open_files(&mut self) {
+        let mut lost = Vec::new();
+        for (id, content) in &mut self.contents {
+            let Some(place) = &mut content.place else { continue };
+            let Some(reader) = &mut place.reader else { continue };
+            let Ok(metadata) = reader.metadata() else { continue };
+            let look = Look::of(&metadata);
+            if look.size != place.look.size || look.modified_ns != place.look.modified_ns || !content.drained {
+                content.drained = false;
+                self.grown_at.insert(*id, Instant::now());
+                if !reader.is_plain() && look.size != place.look.size {
+                    reader.restart();
+                    content.finished = false;
+                }
+            }
+            place.look = look;
+            content.last_look = look;
+            let quiet = self
+                .grown_at
+                .get(id)
+                .is_none_or(|at| at.elapsed() > if look.links == 0 { LINGER_DELETED } else { LINGER });
+            if !place.listed && content.drained && content.settled == content.read && quiet {
+                lost.push(*id);
+            }
+        }
+        for id in lost {
+            self.lose_place(id);
+        }
+    }
+
+    /// Oldest first: by modification time, the live files last among equals, then by name.
+    fn queue_up(&mut self) {
+        let live = |path: &PathBuf| self.config.sources.iter().any(|s| s.path == *path);
+        let mut waiting: Vec<_> = self
+            .contents
+            .iter()
+            .filter(|(_, c)| !c.drained)
+            .filter_map(|(id, c)| c.place.as_ref().map(|p| (p.look.modified_ns, live(&p.path), &p.path, *id)))
+            .collect();
+        waiting.sort_unstable();
+        let order: Vec<u32> = waiting.into_iter().map(|(.., id)| id).collect();
+        self.queue = order.into();
+        self.turn = 0;
+    }
+
+    /// One read of one file. `Ok(false)`: nothing more there now.
+    fn read_from(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
+        let max_line = self.config.max_line;
+        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
+        if !open_place(content)? {
+            self.lose_place(id);
+            return Ok(false);
+        }
+        chunk.file = id;
+        chunk.key = content.key;
+        chunk.counted = content.counted;
+        chunk.skipped_lines = 0;
+        chunk.path.clone_from(&content.name);
+        match fill(content, chunk, max_line)? {
+            Filled::Lines | Filled::Skipped => Ok(true),
+            Filled::Nothing => Ok(false),
+            Filled::Changed => {
+                self.lose_place(id);
+                Ok(false)
+            }
+        }
+    }
+
+    /// A file is read to its end, or cannot be read on: it waits until a look shows a change.
+    fn drain(&mut self, id: u32, error: Option<&io::Error>) {
+        self.queue.pop_front();
+        self.turn = 0;
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        content.drained = true;
+        if let Some(error) = error {
+            tracing::warn!(path = %content.name, %error, offset_bytes = content.read,
+                "cannot read on in a log file; what is whole was read, the rest is tried again when the file changes");
+        }
+        let Some(place) = &mut content.place else { return };
+        let packed = place.reader.as_ref().is_some_and(|r| !r.is_plain());
+        if packed && error.is_none() {
+            content.finished = true;
+            self.changed = true;
+        }
+        if packed {
+            place.reader = None;
+        }
+        let open = self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count();
+        if open > OPEN_LIMIT / 2 {
+            self.close_oldest();
+        }
+    }
+
+    /// Closes the drained file that was modified longest ago.
+    fn close_oldest(&mut self) {
+        let oldest = self
+            .contents
+            .values_mut()
+            .filter(|c| c.drained)
+            .filter_map(|c| c.place.as_mut())
+            .filter(|p| p.listed && p.reader.is_some())
+            .min_by_key(|p| p.look.modified_ns);
+        if let Some(place) = oldest {
+            place.reader = None;
+        }
+    }
+
+    /// Forgets progress in contents that nobody will show again.
+    fn forget_gone(&mut self) {
+        let now = unix_seconds();
+        let done = |c: &Content| c.place.is_none() && c.settled == c.read;
+        for content in self.contents.values_mut().filter(|c| done(c)) {
+            content.gone_since.get_or_insert(now);
+        }
+        let mut gone: Vec<_> =
+            self.contents.iter().filter(|(_, c)| done(c)).map(|(id, c)| (c.gone_since.unwrap_or(now), *id)).collect();
+        gone.sort_unstable();
+        let surplus = gone.len().saturating_sub(REMEMBER_GONE);
+        for (index, (since, id)) in gone.into_iter().enumerate() {
+            if index < surplus || now - since > REMEMBER_GONE_SECONDS {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        let Some(content) = self.contents.remove(&id) else { return };
+        if let Some(ids) = self.by_key.get_mut(&content.key) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_key.remove(&content.key);
+            }
+        }
+        self.grown_at.remove(&id);
+        self.restored.retain(|_, other| *other != id);
+        self.changed = true;
+    }
+
+    /// The directories in which files of this source can appear.
+    pub fn directories(sources: &[SourceConfig]) -> Vec<PathBuf> {
+        let mut all: Vec<_> =
+            sources.iter().flat_map(|s| Patterns::new(&s.path, s.rotated.as_deref()).expand().1).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+impl Source for FileSource {
+    fn next(&mut self, chunk: &mut Chunk) -> bool {
+        if std::mem::take(&mut self.dirty) {
+            self.look_again();
+        }
+        while let Some(&id) = self.queue.front() {
+            let result = self.read_from(id, chunk);
+            match result {
+                Ok(true) => {
+                    self.turn += 1;
+                    if self.turn >= TURN && self.queue.len() > 1 {
+                        self.queue.rotate_left(1);
+                        self.turn = 0;
+                    }
+                    return true;
+                }
+                Ok(false) => self.drain(id, None),
+                Err(error) => self.drain(id, Some(&error)),
+            }
+        }
+        // A place that was lost in this round may have moved: look once more before saying that there is nothing.
+        if self.listing_wanted && self.looks_left > 0 {
+            self.looks_left -= 1;
+            self.look_again();
+            return self.next(chunk);
+        }
+        false
+    }
+
+    fn wake(&mut self) {
+        self.dirty = true;
+        self.looks_left = LOOKS;
+    }
+
+    fn settle(&mut self, mark: Mark) {
+        if let Some(content) = self.contents.get_mut(&mark.file) {
+            content.settle(mark);
+            self.changed = true;
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.contents.values_mut().for_each(Content::rewind);
+        self.listing_wanted = true;
+        self.dirty = true;
+    }
+
+    fn persist(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.changed {
+            self.store.save(self.contents.values().map(Content::record).collect())?;
+            self.changed = false;
+        }
+        Ok(())
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.contents.values().map(Content::lag).sum()
+    }
+
+    fn unterminated(&self) -> Vec<String> {
+        let partial = |c: &Content| c.place.is_some() && c.partial > 0;
+        self.contents.values().filter(|c| partial(c)).map(|c| c.name.to_string()).collect()
+    }
+}
+
+enum Filled {
+    Lines,
+    /// Only an over-long line, which was skipped.
+    Skipped,
+    Nothing,
+    /// The bytes before the offset are not those that were read: another content.
+    Changed,
+}
+
+/// Makes sure that the content's file is open and still the same inode.
+fn open_place(content: &mut Content) -> io::Result<bool> {
+    let Some(place) = &mut content.place else { return Ok(false) };
+    if place.reader.is_none() {
+        let mut reader = match Reader::open(&place.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        if Look::of(&reader.metadata()?).inode != place.look.inode {
+            return Ok(false);
+        }
+        let holds = content_check(content, &mut reader)?;
+        if let Some(place) = &mut content.place {
+            place.reader = Some(reader);
+        }
+        return Ok(holds);
+    }
+    Ok(true)
+}
+
+fn content_check(content: &Content, reader: &mut Reader) -> io::Result<bool> {
+    Ok(content.is_held_by(reader)? == Holds::Yes)
+}
+
+/// Reads the next lines of a content into the chunk and moves its read offset behind them.
+fn fill(content: &mut Content, chunk: &mut Chunk, max_line: usize) -> io::Result<Filled> {
+    if content.skipping.is_some() {
+        return skip_line(content, chunk);
+    }
+    let history = content.read.min(HISTORY as u64) as usize;
+    let from = content.read - history as u64;
+    let mut capacity = history + READ;
+    loop {
+        let (have, failed) = read_block(content, chunk, from, capacity);
+        if have < history || Tail::of(&chunk.buffer[..history]) != content.read_tail {
+            return failed.map_or(Ok(Filled::Changed), Err);
+        }
+        let data = &chunk.buffer[history..have];
+        if let Some(end) = memchr::memrchr(b'\n', data) {
+            let at_end = have < capacity;
+            let partial = if at_end { data.len() - end - 1 } else { 0 };
+            return Ok(hand_out(content, chunk, history..history + end + 1, partial as u64));
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if data.len() > max_line {
+            content.skipping = Some(content.read + data.len() as u64);
+            return skip_line(content, chunk);
+        }
+        if have < capacity {
+            content.partial = data.len() as u64;
+            return Ok(Filled::Nothing);
+        }
+        capacity = (history + max_line + 1).min(history + data.len() * 4);
+    }
+}
+
+/// Fills the chunk's buffer up to `capacity` bytes from `from`. What was read before an error counts.
+fn read_block(content: &mut Content, chunk: &mut Chunk, from: u64, capacity: usize) -> (usize, Option<io::Error>) {
+    chunk.buffer.resize(capacity, 0);
+    let Some(reader) = content.place.as_mut().and_then(|p| p.reader.as_mut()) else { return (0, None) };
+    let mut have = 0;
+    while have < capacity {
+        match reader.read_at(&mut chunk.buffer[have..], from + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (have, Some(e)),
+        }
+    }
+    (have, None)
+}
+
+fn hand_out(content: &mut Content, chunk: &mut Chunk, lines: std::ops::Range<usize>, partial: u64) -> Filled {
+    chunk.offset = content.read;
+    content.read += lines.len() as u64;
+    content.read_tail = Tail::of(&chunk.buffer[..lines.end]);
+    content.counted = content.counted.max(content.read);
+    content.partial = partial;
+    chunk.lines = lines;
+    if usize::from(content.head.len) < HISTORY {
+        // The head only matters for telling a replaced file; without it the bytes before the offset do.
+        let _ = content.grow_head();
+    }
+    Filled::Lines
+}
+
+/// Looks for the end of an over-long line. The chunk then holds no line, only its count.
+fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
+    let Some(mut at) = content.skipping else { return Ok(Filled::Nothing) };
+    loop {
+        let (have, failed) = read_block(content, chunk, at, READ);
+        if let Some(end) = memchr::memchr(b'\n', &chunk.buffer[..have]) {
+            let after = at + end as u64 + 1;
+            let Some(reader) = content.place.as_mut().and_then(|p| p.reader.as_mut()) else {
+                return Ok(Filled::Nothing);
+            };
+            let Some(tail) = reader.tail_before(after)? else { return Ok(Filled::Changed) };
+            tracing::warn!(path = %content.name, offset_bytes = content.read, line_bytes = after - content.read - 1,
+                "skipped a line that is longer than max_line; it is counted as dropped");
+            chunk.skipped_lines = u64::from(content.read >= content.counted);
+            chunk.offset = after;
+            // The mark of a chunk without lines is made of these bytes.
+            let history = after.min(HISTORY as u64) as usize;
+            chunk.buffer.resize(history, 0);
+            reader.fill(&mut chunk.buffer, after - history as u64)?;
+            chunk.lines = history..history;
+            content.read = after;
+            content.read_tail = tail;
+            content.counted = content.counted.max(after);
+            content.skipping = None;
+            return Ok(Filled::Skipped);
+        }
+        at += have as u64;
+        content.skipping = Some(at);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if have < READ {
+            content.partial = at - content.read;
+            return Ok(Filled::Nothing);
+        }
+    }
+}
+
+/// For `start: end`: everything that is there now counts as read and settled.
+fn skip_to_end(content: &mut Content, reader: &mut Reader, look: Look) -> io::Result<()> {
+    if !reader.is_plain() {
+        content.finished = true;
+        content.drained = true;
+        return Ok(());
+    }
+    let mut end = look.size;
+    let mut block = vec![0; READ];
+    while end > 0 {
+        let start = end.saturating_sub(READ as u64);
+        let part = &mut block[..(end - start) as usize];
+        reader.fill(part, start)?;
+        if let Some(newline) = memchr::memrchr(b'\n', part) {
+            end = start + newline as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    let tail = reader.tail_before(end)?.unwrap_or_default();
+    (content.read, content.read_tail) = (end, tail);
+    (content.settled, content.settled_tail) = (end, tail);
+    content.counted = end;
+    Ok(())
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+fn unix_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests;

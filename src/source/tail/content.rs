@@ -1,0 +1,215 @@
+//! One file by what it holds, and where on the disk that lies now.
+//!
+//! Progress belongs to a content, not to a path or an inode: when a log is renamed, copied away and truncated, or
+//! compressed, the content moves to another physical file and is read on there. What a physical file holds is proven by
+//! its file key and by the bytes before the offset, never assumed.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::patterns::{Packing, packing};
+use super::reader::Reader;
+use crate::lane::{HISTORY, Mark, Tail};
+use crate::model::FileKey;
+use crate::source::checkpoint::Record;
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Inode {
+    pub device: u64,
+    pub number: u64,
+}
+
+/// What a directory entry said when it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub inode: Inode,
+    pub size: u64,
+    pub modified_ns: i64,
+    pub links: u64,
+}
+
+impl Look {
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            inode: Inode { device: metadata.dev(), number: metadata.ino() },
+            size: metadata.len(),
+            modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+            links: metadata.nlink(),
+        }
+    }
+}
+
+/// Where a content lies now.
+#[derive(Debug)]
+pub struct Place {
+    pub path: PathBuf,
+    pub look: Look,
+    /// Open while there is something to read, and for the live file.
+    pub reader: Option<Reader>,
+    /// Seen under a name of the source at the last listing.
+    pub listed: bool,
+}
+
+#[derive(Debug)]
+pub struct Content {
+    pub key: FileKey,
+    /// Fingerprint of the first bytes; grows until it covers [`HISTORY`].
+    pub head: Tail,
+    /// Everything before is handed out.
+    pub read: u64,
+    pub read_tail: Tail,
+    /// Lines that begin before are counted as read (they may be read again after a rewind).
+    pub counted: u64,
+    /// Everything before is settled.
+    pub settled: u64,
+    pub settled_tail: Tail,
+    pub place: Option<Place>,
+    /// Path for people, kept when the place is lost.
+    pub name: std::sync::Arc<str>,
+    /// A compressed file was read to its end.
+    pub finished: bool,
+    /// Nothing more to read as far as we know; cleared by a look that shows a change.
+    pub drained: bool,
+    /// In the middle of an over-long line: where the search for its end goes on.
+    pub skipping: Option<u64>,
+    /// Bytes after the last newline at the end of the file.
+    pub partial: u64,
+    pub gone_since: Option<i64>,
+    /// Last seen look, also when the place is lost.
+    pub last_look: Look,
+}
+
+/// Does a physical file hold a content?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// It begins with everything that was read of it.
+    Yes,
+    /// It holds something else.
+    No,
+    /// It is shorter than what was read: a copy in the making, or something else.
+    Shorter,
+}
+
+impl Content {
+    pub fn new(key: FileKey, look: Look) -> Self {
+        Self {
+            key,
+            head: Tail::default(),
+            read: 0,
+            read_tail: Tail::of(b""),
+            counted: 0,
+            settled: 0,
+            settled_tail: Tail::of(b""),
+            place: None,
+            name: "".into(),
+            finished: false,
+            drained: false,
+            skipping: None,
+            partial: 0,
+            gone_since: None,
+            last_look: look,
+        }
+    }
+
+    pub fn restore(record: &Record) -> Self {
+        let look = Look {
+            inode: Inode { device: record.device, number: record.inode },
+            size: record.size,
+            modified_ns: record.modified_ns,
+            links: 1,
+        };
+        Self {
+            head: record.head(),
+            read: record.offset,
+            read_tail: record.tail(),
+            counted: record.offset,
+            settled: record.offset,
+            settled_tail: record.tail(),
+            name: record.path.as_str().into(),
+            finished: record.finished,
+            gone_since: record.gone_since,
+            ..Self::new(FileKey(record.key), look)
+        }
+    }
+
+    pub fn record(&self) -> Record {
+        let look = self.place.as_ref().map_or(self.last_look, |p| p.look);
+        Record {
+            key: self.key.0,
+            device: look.inode.device,
+            inode: look.inode.number,
+            path: self.name.to_string(),
+            size: look.size,
+            modified_ns: look.modified_ns,
+            head_len: self.head.len,
+            head_hash: self.head.hash,
+            offset: self.settled,
+            tail_len: self.settled_tail.len,
+            tail_hash: self.settled_tail.hash,
+            finished: self.finished && self.settled == self.read,
+            gone_since: self.gone_since,
+        }
+    }
+
+    /// Proves by the bytes that `reader` holds this content, as far as it was read.
+    pub fn is_held_by(&self, reader: &mut Reader) -> io::Result<Holds> {
+        if reader.is_plain() && self.head.len > 0 {
+            let mut window = vec![0; self.head.len as usize];
+            if !reader.fill(&mut window, 0)? {
+                return Ok(Holds::Shorter);
+            }
+            if Tail::of(&window) != self.head {
+                return Ok(Holds::No);
+            }
+        }
+        Ok(match reader.tail_before(self.read)? {
+            None => Holds::Shorter,
+            Some(tail) if tail == self.read_tail => Holds::Yes,
+            Some(_) => Holds::No,
+        })
+    }
+
+    /// Lets the head's fingerprint grow while the file is short.
+    pub fn grow_head(&mut self) -> io::Result<()> {
+        let Some(reader) = self.place.as_mut().and_then(|p| p.reader.as_mut()) else { return Ok(()) };
+        let want = self.read.min(HISTORY as u64) as usize;
+        if !reader.is_plain() || usize::from(self.head.len) >= want {
+            return Ok(());
+        }
+        let mut window = vec![0; want];
+        if reader.fill(&mut window, 0)? {
+            self.head = Tail::of(&window);
+        }
+        Ok(())
+    }
+
+    pub fn settle(&mut self, mark: Mark) {
+        if mark.offset > self.settled {
+            self.settled = mark.offset;
+            self.settled_tail = mark.tail;
+        }
+    }
+
+    /// Goes back to the lowest unsettled place.
+    pub fn rewind(&mut self) {
+        if self.read != self.settled {
+            self.read = self.settled;
+            self.read_tail = self.settled_tail;
+            self.finished = false;
+            self.drained = false;
+            self.skipping = None;
+        }
+    }
+
+    /// Bytes that are not settled, as far as they are known.
+    pub fn lag(&self) -> u64 {
+        let Some(place) = &self.place else { return self.read - self.settled };
+        match packing(&place.path) {
+            _ if self.finished => self.read - self.settled,
+            Packing::Plain => (place.look.size.max(self.read) - self.settled).saturating_sub(self.partial),
+            Packing::Gzip => place.look.size,
+        }
+    }
+}

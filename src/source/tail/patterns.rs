@@ -1,0 +1,159 @@
+//! Which files a source names: a live file with its rotated siblings, or a glob.
+//!
+//! Names are bytes: a file whose name is not UTF-8 is read like any other.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// How a file's bytes lie on the disk, judged by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    Plain,
+    Gzip,
+}
+
+/// Absolute glob patterns, a directory and a name each.
+#[derive(Debug, Clone)]
+pub struct Patterns(Vec<PathBuf>);
+
+impl Patterns {
+    /// `path` is a file or a glob. A file without wildcards stands for itself and its rotated siblings (`flows.log`:
+    /// also `flows-*.log`, `flows.log.*` and both compressed), unless `rotated` names other ones; these are relative to
+    /// its directory. A glob stands for exactly what it matches.
+    pub fn new(path: &Path, rotated: Option<&[String]>) -> Self {
+        let mut all = vec![path.to_path_buf()];
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        match rotated {
+            Some(patterns) => all.extend(patterns.iter().map(|p| directory.join(p))),
+            None if is_glob(path.as_os_str()) => {}
+            None => all.extend(siblings(path).map(|name| directory.join(name))),
+        }
+        Self(all)
+    }
+
+    /// Every file that matches now, each path once, and the directories in which a new one could appear.
+    pub fn expand(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        for pattern in &self.0 {
+            expand(pattern, &mut files, &mut directories);
+        }
+        for list in [&mut files, &mut directories] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        (files, directories)
+    }
+}
+
+/// By the file's name alone: `.gz` is gzip.
+pub fn packing(path: &Path) -> Packing {
+    if path.extension().is_some_and(|e| e == "gz") { Packing::Gzip } else { Packing::Plain }
+}
+
+pub fn is_glob(text: &OsStr) -> bool {
+    text.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'{'))
+}
+
+/// `flows.log` → `flows-*.log`, `flows-*.log.gz`, `flows.log.*`.
+fn siblings(path: &Path) -> impl Iterator<Item = OsString> {
+    let part = |p: Option<&OsStr>| p.map(|p| p.as_bytes().to_vec()).unwrap_or_default();
+    let (name, stem, extension) = (part(path.file_name()), part(path.file_stem()), part(path.extension()));
+    let mut dated = [&escape(&stem)[..], b"-*"].concat();
+    if !extension.is_empty() {
+        dated.push(b'.');
+        dated.extend(escape(&extension));
+    }
+    let packed = [&dated[..], b".gz"].concat();
+    let numbered = [&escape(&name)[..], b".*"].concat();
+    [dated, packed, numbered].into_iter().map(OsString::from_vec)
+}
+
+fn escape(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for &byte in name {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'{' | b'}' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out
+}
+
+/// Walks the pattern component by component; only directories on its way are listed.
+fn expand(pattern: &Path, files: &mut Vec<PathBuf>, directories: &mut Vec<PathBuf>) {
+    let mut places = vec![PathBuf::new()];
+    let mut components = pattern.components().peekable();
+    while let Some(component) = components.next() {
+        let Component::Normal(name) = component else {
+            places.iter_mut().for_each(|p| p.push(component));
+            continue;
+        };
+        let last = components.peek().is_none();
+        if last || is_glob(name) {
+            directories.extend(places.iter().cloned());
+        }
+        if !is_glob(name) {
+            places.iter_mut().for_each(|p| p.push(name));
+        } else {
+            places = places.iter().flat_map(|p| matching(p, name)).collect();
+        }
+    }
+    files.append(&mut places);
+}
+
+/// A directory that cannot be listed has no matches: it may appear, or be opened to us, later.
+fn matching(directory: &Path, pattern: &OsStr) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| fast_glob::glob_match(pattern.as_bytes(), name.as_bytes()))
+        .map(|name| directory.join(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(names: &[&str], pattern: &str, rotated: Option<&[String]>, expected: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let (files, _) = Patterns::new(&dir.path().join(pattern), rotated).expand();
+        let found: Vec<_> = files
+            .iter()
+            .filter(|f| f.exists())
+            .map(|f| f.strip_prefix(dir.path()).unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_live_file_brings_its_siblings() {
+        let names =
+            ["flows.log", "flows-2026-01-02T03-04-05.000.log", "flows-2026.log.gz", "flows.log.1", "flows.log.2.gz"];
+        let mut expected = names.to_vec();
+        expected.sort_unstable();
+        let strangers = ["flows.txt", "myflows.log", "flowsx.log", "dns.log"];
+        check(&[&names[..], &strangers].concat(), "flows.log", None, &expected);
+        check(&["flows.log", "flows.log.1", "old.log"], "flows.log", Some(&["old*".into()]), &["flows.log", "old.log"]);
+    }
+
+    #[test]
+    fn a_glob_takes_exactly_what_it_names() {
+        check(&["flows.log", "flows.log.1"], "flow?.log", None, &["flows.log"]);
+        check(&["a/x.log", "b/x.log", "b/y.txt"], "*/*.log", None, &["a/x.log", "b/x.log"]);
+        check(&["flows.log.1"], "none*/x", None, &[]);
+    }
+
+    #[test]
+    fn a_name_with_wildcards_in_a_sibling_is_literal() {
+        assert_eq!(siblings(Path::new("/x/a.b")).next().unwrap(), "a-*.b");
+        assert_eq!(escape(b"a[1]"), b"a\\[1\\]");
+    }
+}
