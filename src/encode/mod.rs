@@ -2,6 +2,7 @@
 
 pub mod cef;
 pub mod ecs;
+pub mod json;
 
 /// What to do with process arguments, which often hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

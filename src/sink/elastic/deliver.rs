@@ -1,0 +1,386 @@
+//! From a sealed batch to its settlement: what is sent again, when, and what is put away.
+//!
+//! A batch is worked off as a stack of parts. A part that is too large or stays uncertain is replaced by its halves, the
+//! first on top, so that even an hour of trouble leaves a dozen parts, not thousands. Nothing here ever gives a line up:
+//! a batch ends when each of its documents is delivered, stands in the dead letter, or was dropped by the user's rule.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::batch::{Limits, Sealed};
+use super::outcome::{Doubt, Held, Hold, Items, Refusal, Verdict};
+use super::pace::{Gate, Pace, Permit};
+use super::peer::{Peer, Reply};
+use super::stats::{Class, Holding, Stats};
+use crate::lane::{Outcomes, Settled, Ticket};
+use crate::sink::dead_letter::{DeadLetter, Letter};
+
+/// An uncertain part is halved after so many tries.
+const DOUBTS: u32 = 3;
+/// No wait is longer while the agent is stopping.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// What all batches share.
+#[derive(Debug)]
+pub struct Ship {
+    pub peer: Peer,
+    pub stats: Arc<Stats>,
+    pub limits: Arc<Limits>,
+    pub gate: Arc<Gate>,
+    pub pace: Pace,
+    pub outcomes: Outcomes,
+    pub dead_letter: Arc<Mutex<DeadLetter>>,
+    /// Lane and data stream, for people.
+    pub lane: String,
+    pub stream: String,
+    /// True once no batch comes any more.
+    pub closing: watch::Receiver<bool>,
+    /// One batch waits for evidence without its permit.
+    pub parked: AtomicBool,
+    pub told: Mutex<Vec<(&'static str, Instant)>>,
+}
+
+/// Documents that are still to be decided.
+#[derive(Debug)]
+struct Part {
+    sealed: Sealed,
+    doubts: u32,
+    /// Documents that had been created when this one was refused alone in words that may mean our set-up.
+    suspected: Option<u64>,
+}
+
+impl Part {
+    fn new(sealed: Sealed) -> Self {
+        Self { sealed, doubts: 0, suspected: None }
+    }
+}
+
+/// One batch on its way.
+struct Work {
+    ship: Arc<Ship>,
+    permit: Option<Permit>,
+    parts: Vec<Part>,
+    /// Failures in a row.
+    failures: u32,
+    holding: Option<Holding>,
+    settled: Settled,
+}
+
+/// Works on a batch until every document in it is decided, then tells the lane.
+pub async fn deliver(ship: Arc<Ship>, ticket: Ticket, sealed: Sealed, permit: Permit) {
+    let settled = Settled { ticket, delivered: 0, rejected: 0, dropped: 0 };
+    let parts = vec![Part::new(sealed)];
+    Work { ship, permit: Some(permit), parts, failures: 0, holding: None, settled }.run().await;
+}
+
+impl Work {
+    async fn run(mut self) {
+        while let Some(part) = self.parts.pop() {
+            match self.ship.peer.send(&part.sealed).await {
+                Reply::Judged { verdict, wish } => self.judged(part, verdict, wish).await,
+                Reply::NotSent => self.parts.push(part),
+                Reply::AllDown { wait, cause } => {
+                    self.parts.push(part);
+                    self.show(&Held { why: Hold::Unreachable, detail: cause });
+                    self.ship.pause(wait).await;
+                }
+                Reply::NoSecret(error) => {
+                    self.parts.push(part);
+                    self.hold(Held { why: Hold::NoSecret, detail: error.to_string() }, None).await;
+                }
+            }
+        }
+        self.ship.outcomes.settled(self.settled);
+    }
+
+    async fn judged(&mut self, part: Part, verdict: Verdict, wish: Option<Duration>) {
+        match verdict {
+            Verdict::Items(items) => self.items(part, items, wish).await,
+            Verdict::Split => self.split(part),
+            Verdict::Uncertain(doubt) => self.doubt(part, doubt, wish).await,
+            Verdict::Hold(held) => {
+                self.parts.push(part);
+                self.hold(held, wish).await;
+            }
+            Verdict::Refused(refusal) => self.bury(&part.sealed, &[(0, refusal)]).await,
+            Verdict::Lone(refusal) => self.lone(part, refusal).await,
+        }
+    }
+
+    async fn items(&mut self, part: Part, items: Items, wish: Option<Duration>) {
+        let stats = &self.ship.stats;
+        stats.created_documents.add(items.created);
+        stats.duplicate_documents.add(items.duplicates);
+        stats.redirected_documents.add(items.redirected);
+        if items.redirected > 0 {
+            self.ship.tell("redirected", |lane, stream| {
+                let remedy = "read them from the stream's ::failures and mend the mapping";
+                tracing::warn!(
+                    lane,
+                    stream,
+                    documents = items.redirected,
+                    remedy,
+                    "documents went into the failure store"
+                );
+            });
+        }
+        self.settled.delivered += items.delivered();
+        if !items.rejected.is_empty() {
+            self.bury(&part.sealed, &items.rejected).await;
+        }
+        let again = merged(&items.retry, &items.hold);
+        if again.is_empty() {
+            self.failures = 0;
+            self.released();
+            self.ship.gate.good();
+            return;
+        }
+        self.failures = if items.delivered() > 0 { 1 } else { self.failures.saturating_add(1) };
+        self.send_again(&part, &again);
+        if !items.retry.is_empty() {
+            self.ship.gate.slower();
+        }
+        match items.held {
+            Some(held) => self.hold(held, wish).await,
+            None => self.retry_later(wish).await,
+        }
+    }
+
+    fn send_again(&mut self, part: &Part, wanted: &[u32]) {
+        self.ship.stats.retried_documents.add(wanted.len() as u64);
+        let all = wanted.len() == part.sealed.documents() as usize;
+        self.parts.push(Part::new(if all { part.sealed.clone() } else { part.sealed.pick(wanted) }));
+    }
+
+    fn split(&mut self, part: Part) {
+        self.ship.stats.split_requests.add(1);
+        if self.ship.limits.too_large(part.sealed.plain()) {
+            let bytes = self.ship.limits.bytes();
+            tracing::warn!(
+                lane = self.ship.lane,
+                bytes,
+                "a request was too large for the peer, batches are smaller from now on"
+            );
+        }
+        self.halve(part);
+    }
+
+    fn halve(&mut self, part: Part) {
+        match part.sealed.halves() {
+            Some((first, second)) => self.parts.extend([Part::new(second), Part::new(first)]),
+            None => self.parts.push(part),
+        }
+    }
+
+    async fn doubt(&mut self, mut part: Part, doubt: Doubt, wish: Option<Duration>) {
+        self.ship.stats.uncertain_requests.add(1);
+        self.ship.stats.retried_documents.add(part.sealed.documents().into());
+        if matches!(doubt, Doubt::Busy | Doubt::ServerError) {
+            self.ship.gate.slower();
+        }
+        self.ship.tell(doubt.as_str(), |lane, stream| {
+            tracing::warn!(
+                lane,
+                stream,
+                doubt = doubt.as_str(),
+                "a request proved nothing, its documents are sent again under the same ids"
+            );
+        });
+        part.doubts += 1;
+        self.failures = self.failures.saturating_add(1);
+        match doubt == Doubt::Oversized || part.doubts >= DOUBTS {
+            true => self.halve(part),
+            false => self.parts.push(part),
+        }
+        self.retry_later(wish).await;
+    }
+
+    /// A document that is refused alone with `illegal_argument_exception`: the document's fault, or our set-up's? When
+    /// other batches' documents are created meanwhile, it is the document's. Until then it waits, and gives its permit
+    /// away so that others can be tried.
+    async fn lone(&mut self, mut part: Part, refusal: Refusal) {
+        let created = self.ship.stats.created_documents.get();
+        if part.suspected.is_some_and(|before| created > before) {
+            return self.bury(&part.sealed, &[(0, refusal)]).await;
+        }
+        part.suspected.get_or_insert(created);
+        self.parts.push(part);
+        let held = Held { why: Hold::Misconfigured, detail: format!("{}: {}", refusal.kind, refusal.reason) };
+        let park = !self.ship.parked.swap(true, Ordering::Relaxed);
+        if park {
+            self.permit = None;
+        }
+        self.hold(held, None).await;
+        if park {
+            self.permit = Some(self.ship.gate.enter().await);
+            self.ship.parked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing can be delivered at present: a slow wait, told to people once a minute.
+    async fn hold(&mut self, held: Held, wish: Option<Duration>) {
+        self.failures = self.failures.saturating_add(1);
+        if held.why == Hold::Unauthorized && self.ship.peer.credentials.refresh() {
+            return;
+        }
+        self.show(&held);
+        let pace = &self.ship.pace;
+        self.ship.pause(pace.obey(wish, pace.hold(self.failures))).await;
+    }
+
+    fn show(&mut self, held: &Held) {
+        if self.holding.as_ref().is_none_or(|holding| holding.why != held.why) {
+            self.holding = Some(Holding::new(&self.ship.stats, held.why));
+        }
+        let remedy = self.ship.remedy(held.why);
+        self.ship.tell(held.why.as_str(), |lane, stream| {
+            let (hold, answer) = (held.why.as_str(), held.detail.as_str());
+            tracing::warn!(lane, stream, hold, answer, remedy, "nothing can be delivered, everything is kept");
+        });
+    }
+
+    fn released(&mut self) {
+        if let Some(holding) = self.holding.take() {
+            tracing::info!(lane = self.ship.lane, hold = holding.why.as_str(), "documents are delivered again");
+        }
+    }
+
+    async fn retry_later(&self, wish: Option<Duration>) {
+        let pace = &self.ship.pace;
+        self.ship.pause(pace.obey(wish, pace.retry(self.failures))).await;
+    }
+
+    /// Puts refused documents into the dead letter, and waits for as long as it cannot take them.
+    async fn bury(&mut self, sealed: &Sealed, refusals: &[(u32, Refusal)]) {
+        let letters: Arc<[Letter]> = letters(sealed, refusals).into();
+        let written = loop {
+            let (shelf, batch) = (Arc::clone(&self.ship.dead_letter), Arc::clone(&letters));
+            // A disk's sync can take long, and metrics and health are answered by this thread.
+            let writing =
+                tokio::task::spawn_blocking(move || shelf.lock().unwrap_or_else(PoisonError::into_inner).write(&batch));
+            match writing.await {
+                Ok(Ok(written)) => break written,
+                Ok(Err(error)) => self.hold(Held { why: Hold::DeadLetter, detail: error.to_string() }, None).await,
+                // The runtime is going down, and this task with it.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        self.released();
+        self.settled.rejected += written.kept;
+        self.settled.dropped += written.dropped;
+        self.ship.stats.dead_letter_evicted_bytes.add(written.evicted_bytes);
+        for (_, refusal) in refusals {
+            self.ship.stats.rejected(Class::of(&refusal.kind)).add(1);
+        }
+        self.ship.tell("rejected", |lane, stream| {
+            let Refusal { status, kind, reason, .. } = &refusals[0].1;
+            let documents = refusals.len();
+            tracing::warn!(
+                lane,
+                stream,
+                documents,
+                status,
+                kind,
+                reason,
+                "documents were refused for good, see the dead letter"
+            );
+        });
+    }
+}
+
+impl Ship {
+    /// Sleeps, but not for long once the agent is stopping.
+    async fn pause(&self, time: Duration) {
+        let mut closing = self.closing.clone();
+        let until = Instant::now() + time;
+        let stopped = tokio::time::timeout_at(until, closing.wait_for(|closing| *closing)).await.is_ok();
+        if stopped {
+            tokio::time::sleep_until(until.min(Instant::now() + LAST_WAIT)).await;
+        }
+    }
+
+    /// Says something at most once a minute by its key.
+    fn tell(&self, key: &'static str, say: impl FnOnce(&str, &str)) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match told.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, last)) if now.duration_since(*last) < self.pace.tell_every => return,
+            Some((_, last)) => *last = now,
+            None => told.push((key, now)),
+        }
+        say(&self.lane, &self.stream);
+    }
+
+    /// What somebody has to do.
+    fn remedy(&self, why: Hold) -> String {
+        let stream = &self.stream;
+        match why {
+            Hold::Unauthorized => self.peer.credentials.remedy(),
+            Hold::Forbidden => format!(
+                "grant create_doc and auto_configure on {stream} (Elasticsearch), or the actions of deploy/docs/elasticsearch.md (OpenSearch)"
+            ),
+            Hold::NoTemplate => {
+                format!("run `tidegate setup`; if a plain index {stream} exists already, delete it after that")
+            }
+            Hold::Blocked => "remove the write block; after the flood stage, free disk space first".to_owned(),
+            Hold::Unavailable => {
+                "bring the missing data nodes back, or lower index.write.wait_for_active_shards".to_owned()
+            }
+            Hold::Misconfigured => {
+                format!("every document is refused alike: look at the template and pipelines of {stream}")
+            }
+            Hold::WrongPeer => {
+                "check hosts: is it Elasticsearch or OpenSearch that answers there, under that path?".to_owned()
+            }
+            Hold::Unreachable => "check hosts, network policies and the peer's certificate".to_owned(),
+            Hold::NoSecret => "make the secret readable".to_owned(),
+            Hold::DeadLetter => {
+                "look at the dead letter's files, then move or delete them; or set when_full: drop_oldest".to_owned()
+            }
+        }
+    }
+}
+
+impl Doubt {
+    /// Stable name, for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "connection_lost",
+            Self::Unreadable => "unreadable_answer",
+            Self::Oversized => "oversized_answer",
+            Self::Miscounted => "wrong_item_count",
+            Self::Busy => "busy",
+            Self::BadRequest => "bad_request",
+            Self::ServerError => "server_error",
+        }
+    }
+}
+
+/// Two ascending lists of different indices as one.
+fn merged(one: &[u32], two: &[u32]) -> Vec<u32> {
+    let mut all = [one, two].concat();
+    all.sort_unstable();
+    all
+}
+
+fn letters(sealed: &Sealed, refusals: &[(u32, Refusal)]) -> Vec<Letter> {
+    let wanted: Vec<u32> = refusals.iter().map(|(index, _)| *index).collect();
+    let mut refusals = refusals.iter();
+    let mut letters = Vec::with_capacity(wanted.len());
+    sealed.read(&wanted, |_, id, document| {
+        let Some((_, refusal)) = refusals.next() else { return };
+        letters.push(Letter {
+            id: id.to_owned(),
+            index: refusal.index.clone(),
+            status: refusal.status,
+            kind: refusal.kind.clone(),
+            reason: refusal.reason.clone(),
+            document: document.to_vec(),
+        });
+    });
+    letters
+}

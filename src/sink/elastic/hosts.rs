@@ -1,0 +1,134 @@
+//! Several hosts of one cluster: taken in turn, left out while they are down.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::pace::Pace;
+use crate::net::http::{HostError, base};
+
+/// Round-robin over hosts with their health. A host that failed is left out for a growing while; then one request tries
+/// it (half-open), and the next failure closes it again.
+#[derive(Debug)]
+pub struct Hosts {
+    hosts: Vec<Host>,
+    next: AtomicUsize,
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Host {
+    /// Scheme, authority and path prefix, without a slash at its end.
+    base: String,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    failures: u32,
+    /// Left out until then.
+    until: Option<Instant>,
+}
+
+/// Where the next request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    Host(usize),
+    /// All are down; the first is tried again after this.
+    Wait(Duration),
+}
+
+impl Hosts {
+    pub fn new(urls: &[String], pace: Pace) -> Result<Self, HostError> {
+        if urls.is_empty() {
+            return Err(HostError::None);
+        }
+        let host = |url: &String| Ok(Host { base: base(url)?, health: Mutex::default() });
+        let hosts = urls.iter().map(host).collect::<Result<_, HostError>>()?;
+        // Nodes that start together do not all begin with the first host.
+        Ok(Self { hosts, next: AtomicUsize::new(fastrand::usize(..urls.len())), pace })
+    }
+
+    pub fn base(&self, host: usize) -> &str {
+        &self.hosts[host].base
+    }
+
+    /// The next host that is up, or whose time to be tried again has come.
+    pub fn pick(&self) -> Pick {
+        let now = Instant::now();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut soonest = Duration::MAX;
+        for step in 0..self.hosts.len() {
+            let index = first.wrapping_add(step) % self.hosts.len();
+            let mut health = self.health(index);
+            match health.until {
+                None => return Pick::Host(index),
+                Some(until) if until <= now => {
+                    // Half-open: others leave it out while this one request tries it.
+                    health.until = Some(now + self.pace.retry(health.failures + 1));
+                    return Pick::Host(index);
+                }
+                Some(until) => soonest = soonest.min(until - now),
+            }
+        }
+        Pick::Wait(soonest)
+    }
+
+    pub fn up(&self, host: usize) {
+        *self.health(host) = Health::default();
+    }
+
+    pub fn down(&self, host: usize) {
+        let mut health = self.health(host);
+        health.failures = health.failures.saturating_add(1);
+        health.until = Some(Instant::now() + self.pace.retry(health.failures));
+    }
+
+    fn health(&self, host: usize) -> std::sync::MutexGuard<'_, Health> {
+        self.hosts[host].health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(count: usize) -> Hosts {
+        let urls: Vec<_> = (0..count).map(|n| format!("http://h{n}:9200")).collect();
+        let hosts = Hosts::new(&urls, Pace::default()).unwrap();
+        hosts.next.store(0, Ordering::Relaxed);
+        hosts
+    }
+
+    #[test]
+    fn there_must_be_one() {
+        assert_eq!(Hosts::new(&[], Pace::default()).unwrap_err(), HostError::None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_turn_without_those_that_are_down() {
+        let hosts = hosts(3);
+        let picks = |count: usize| (0..count).map(|_| hosts.pick()).collect::<Vec<_>>();
+        assert_eq!(picks(4), [0, 1, 2, 0].map(Pick::Host));
+        hosts.down(1);
+        assert!(!picks(6).contains(&Pick::Host(1)));
+        hosts.up(1);
+        assert!(picks(3).contains(&Pick::Host(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_was_down_is_tried_by_one_request() {
+        let hosts = hosts(1);
+        hosts.down(0);
+        let Pick::Wait(wait) = hosts.pick() else { panic!("down") };
+        tokio::time::advance(wait).await;
+        assert_eq!(hosts.pick(), Pick::Host(0), "half-open");
+        assert!(matches!(hosts.pick(), Pick::Wait(_)), "but for one request only");
+        (0..40).for_each(|_| hosts.down(0));
+        assert!(matches!(hosts.pick(), Pick::Wait(wait) if wait <= Pace::default().retry_max));
+        hosts.up(0);
+        assert_eq!((hosts.pick(), hosts.pick()), (Pick::Host(0), Pick::Host(0)));
+    }
+}

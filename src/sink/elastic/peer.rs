@@ -1,0 +1,199 @@
+//! One bulk request to one host, and what came back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+
+use super::batch::Sealed;
+use super::hosts::{Hosts, Pick};
+use super::outcome::{self, Body, Doubt, Verdict};
+use super::pace::retry_after;
+use super::query::query;
+use super::stats::Stats;
+use crate::net::auth::{AuthError, Credentials};
+use crate::net::http::{self, Failure, Http};
+use crate::net::product::Product;
+
+/// No more of an answer is read. 2,000 created documents take about 200 kB.
+const MAX_ANSWER: usize = 4 << 20;
+/// `GET /` answers in a few hundred bytes, at once.
+const MAX_ROOT: usize = 64 << 10;
+const ROOT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What became of one try.
+#[derive(Debug)]
+pub enum Reply {
+    Judged {
+        verdict: Verdict,
+        /// `Retry-After`, where a server or proxy sent it.
+        wish: Option<Duration>,
+    },
+    /// This host could not be reached: try the next.
+    NotSent,
+    /// No host can be reached; one is tried again after the wait.
+    AllDown {
+        wait: Duration,
+        cause: String,
+    },
+    NoSecret(AuthError),
+}
+
+/// The cluster, as all its hosts together.
+#[derive(Debug)]
+pub struct Peer {
+    pub http: Http,
+    pub hosts: Hosts,
+    pub credentials: Credentials,
+    /// `/logs-calico.flow-<namespace>/_bulk`.
+    pub path: String,
+    pub stats: Arc<Stats>,
+    known: Mutex<Known>,
+    asked: AtomicBool,
+    last_failure: Mutex<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    product: Option<Product>,
+    query: String,
+}
+
+impl Peer {
+    pub fn new(http: Http, hosts: Hosts, credentials: Credentials, path: String, stats: Arc<Stats>) -> Self {
+        let known = Mutex::new(Known { product: None, query: query(None) });
+        let (asked, last_failure) = (AtomicBool::new(false), Mutex::default());
+        Self { http, hosts, credentials, path, stats, known, asked, last_failure }
+    }
+
+    /// Sends one batch to the next host.
+    pub async fn send(&self, batch: &Sealed) -> Reply {
+        let host = match self.hosts.pick() {
+            Pick::Host(host) => host,
+            Pick::Wait(wait) => return Reply::AllDown { wait, cause: self.cause() },
+        };
+        match self.try_host(host, batch).await {
+            Ok(reply) => reply,
+            Err(Trouble::Secret(error)) => Reply::NoSecret(error),
+            Err(Trouble::Failed(failure)) => {
+                self.down(host, &failure.to_string());
+                match failure {
+                    Failure::NotSent(_) => Reply::NotSent,
+                    Failure::Lost(_) => Reply::Judged { verdict: Verdict::Uncertain(Doubt::Lost), wish: None },
+                }
+            }
+        }
+    }
+
+    async fn try_host(&self, host: usize, batch: &Sealed) -> Result<Reply, Trouble> {
+        self.identify(host).await?;
+        let url = format!("{}{}?{}", self.hosts.base(host), self.path, self.known().query);
+        let mut request = self.request(Method::POST, &url)?.header(CONTENT_TYPE, "application/x-ndjson");
+        if batch.is_gzip() {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        let body = batch.body();
+        self.stats.requests.add(1);
+        self.stats.sent_bytes.add(body.len() as u64);
+        let response = request.body(body).send().await.map_err(Failure::from)?;
+        self.judge(host, response, batch.documents() as usize).await
+    }
+
+    async fn judge(&self, host: usize, response: Response, sent: usize) -> Result<Reply, Trouble> {
+        let status = response.status();
+        let wish = wish(response.headers());
+        self.learn(Product::from_headers(response.headers()));
+        let (body, cut) = http::read(response, MAX_ANSWER).await?;
+        let body = if cut { Body::Cut(&body) } else { Body::Whole(&body) };
+        // What a gateway says in place of a server: another host may do better.
+        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+            self.down(host, &format!("answered {status}"));
+        } else {
+            self.hosts.up(host);
+        }
+        Ok(Reply::Judged { verdict: outcome::judge(status.as_u16(), body, sent), wish })
+    }
+
+    /// A request with our credentials.
+    pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, AuthError> {
+        let request = self.http.client().request(method, url);
+        Ok(match self.credentials.header()? {
+            Some(header) => request.header(AUTHORIZATION, header),
+            None => request,
+        })
+    }
+
+    /// Asks once who it is. A refusal (a key without `monitor`) is an answer, too: then we go on without knowing.
+    async fn identify(&self, host: usize) -> Result<(), Trouble> {
+        if self.asked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let url = format!("{}/", self.hosts.base(host));
+        let response = self.request(Method::GET, &url)?.timeout(ROOT_TIMEOUT).send().await;
+        let response = match response.map_err(Failure::from) {
+            Ok(response) => response,
+            Err(failure @ Failure::NotSent(_)) => return Err(failure.into()),
+            Err(Failure::Lost(_)) => return Ok(()),
+        };
+        let status = response.status();
+        // 401 and 5xx say nothing yet.
+        let answered = status.is_success() || status == StatusCode::FORBIDDEN || status == StatusCode::NOT_FOUND;
+        self.asked.store(answered, Ordering::Relaxed);
+        if status.is_success()
+            && let Ok((body, false)) = http::read(response, MAX_ROOT).await
+        {
+            self.learn(Product::from_root(&body));
+        }
+        Ok(())
+    }
+
+    fn learn(&self, product: Option<Product>) {
+        let Some(product) = product else { return };
+        let mut known = self.known();
+        if known.product != Some(product) {
+            *known = Known { product: Some(product), query: query(Some(product)) };
+            tracing::info!(%product, "the bulk endpoint is known");
+        }
+    }
+
+    fn down(&self, host: usize, cause: &str) {
+        self.hosts.down(host);
+        let cause = format!("{}: {cause}", self.hosts.base(host));
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != cause {
+            tracing::debug!(%cause, "a host is left out for a while");
+            *last = cause;
+        }
+    }
+
+    fn cause(&self) -> String {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Trouble {
+    Secret(AuthError),
+    Failed(Failure),
+}
+
+impl From<AuthError> for Trouble {
+    fn from(error: AuthError) -> Self {
+        Self::Secret(error)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn wish(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+}

@@ -1,0 +1,125 @@
+//! Asks a cluster what `check --connect` tells its user: who it is, whether it lets us in, whether our template is there.
+
+use reqwest::{Method, StatusCode};
+
+use super::hosts::Hosts;
+use super::peer::Peer;
+use super::{Config, Credentials, Error, Gate, Http, Stats, stream};
+use crate::net::http::{self, Failure};
+use crate::net::product::Product;
+
+const MAX_ANSWER: usize = 1 << 20;
+/// The name of the index template that `setup` installs.
+pub const TEMPLATE: &str = "logs-calico.flow";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Good,
+    /// It ships all the same, or may.
+    Note,
+    Bad,
+}
+
+/// One thing that was found out, as a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub level: Level,
+    pub text: String,
+}
+
+impl Finding {
+    fn new(level: Level, text: String) -> Self {
+        Self { level, text }
+    }
+}
+
+/// Tries every host. Nothing is written.
+pub async fn probe(config: &Config) -> Result<Vec<Finding>, Error> {
+    let stream = stream(&config.ecs)?;
+    let stats = Stats::new(Gate::new(1));
+    let mut findings = Vec::new();
+    for host in &config.hosts {
+        let hosts = Hosts::new(std::slice::from_ref(host), config.pace)?;
+        let credentials = Credentials::new(config.auth.clone());
+        let peer = Peer::new(Http::new(config.http())?, hosts, credentials, String::new(), stats.clone());
+        findings.extend(host_findings(&peer, &stream).await);
+    }
+    Ok(findings)
+}
+
+async fn host_findings(peer: &Peer, stream: &str) -> Vec<Finding> {
+    let base = peer.hosts.base(0);
+    let (status, body) = match ask(peer, "/").await {
+        Ok(answer) => answer,
+        Err(text) => return vec![Finding::new(Level::Bad, format!("{base}: {text}"))],
+    };
+    let who = match status {
+        StatusCode::UNAUTHORIZED => {
+            let remedy = peer.credentials.remedy();
+            return vec![Finding::new(Level::Bad, format!("{base}: it does not let us in (401); {remedy}"))];
+        }
+        StatusCode::FORBIDDEN => Finding::new(
+            Level::Note,
+            format!(
+                "{base}: it lets us in, but not ask who it is (403); shipping works without, grant monitor to see more"
+            ),
+        ),
+        status if !status.is_success() => {
+            let text = format!("{base}: answered {status}; is it Elasticsearch or OpenSearch, under that path?");
+            return vec![Finding::new(Level::Bad, text)];
+        }
+        _ => match Product::from_root(&body) {
+            Some(product) => Finding::new(Level::Good, format!("{base}: {product}, it lets us in")),
+            None => {
+                let text = format!("{base}: what answers is neither Elasticsearch nor OpenSearch");
+                return vec![Finding::new(Level::Bad, text)];
+            }
+        },
+    };
+    vec![who, template(peer, stream).await]
+}
+
+async fn template(peer: &Peer, stream: &str) -> Finding {
+    let base = peer.hosts.base(0);
+    let (status, body) = match ask(peer, &format!("/_index_template/{TEMPLATE}")).await {
+        Ok(answer) => answer,
+        Err(text) => return Finding::new(Level::Bad, format!("{base}: {text}")),
+    };
+    match status {
+        StatusCode::NOT_FOUND => {
+            let text = format!(
+                "{base}: the index template {TEMPLATE} is missing, so nothing will be delivered to {stream}; run `tidegate setup`"
+            );
+            Finding::new(Level::Bad, text)
+        }
+        status if status.is_success() => match managed_by(&body).as_deref() {
+            Some("tidegate") => {
+                Finding::new(Level::Good, format!("{base}: the index template {TEMPLATE} is installed"))
+            }
+            _ => Finding::new(
+                Level::Note,
+                format!("{base}: the index template {TEMPLATE} is installed, but not by tidegate"),
+            ),
+        },
+        status => Finding::new(
+            Level::Note,
+            format!(
+                "{base}: we may not see whether the index template {TEMPLATE} is installed ({}); shipping needs no such right",
+                status.as_u16()
+            ),
+        ),
+    }
+}
+
+fn managed_by(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(answer["index_templates"][0]["index_template"]["_meta"]["managed_by"].as_str()?.to_owned())
+}
+
+async fn ask(peer: &Peer, path: &str) -> Result<(StatusCode, Vec<u8>), String> {
+    let request = peer.request(Method::GET, &format!("{}{path}", peer.hosts.base(0))).map_err(|e| e.to_string())?;
+    let response = request.send().await.map_err(|error| Failure::from(error).to_string())?;
+    let status = response.status();
+    let (body, _) = http::read(response, MAX_ANSWER).await.map_err(|failure| failure.to_string())?;
+    Ok((status, body))
+}
