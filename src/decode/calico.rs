@@ -18,7 +18,11 @@
 
 mod error;
 mod fields;
+#[cfg(test)]
+mod fixtures;
 mod passes;
+#[cfg(test)]
+mod properties;
 mod repair;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,81 @@
+//! Rules of `sinks.elasticsearch`.
+
+use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
+use crate::config::scalar::{Size, Span};
+use crate::config::shape::{Auth, Elasticsearch, Tls};
+use crate::config::url::HttpUrl;
+
+const AT: &str = "sinks.elasticsearch";
+
+pub(super) fn judge(elasticsearch: &Elasticsearch, found: &mut Findings) {
+    let at = |key: &str| format!("{AT}.{key}");
+    hosts(&elasticsearch.hosts, found);
+    namespace(&elasticsearch.namespace, found);
+    if let Some(auth) = &elasticsearch.auth {
+        self::auth(auth, found);
+    }
+    tls(elasticsearch, found);
+    let batch = &elasticsearch.batch;
+    found.size(at("batch.bytes"), batch.bytes, Size::kib(64), Size::mib(32));
+    found.span(at("batch.age"), batch.age, Span(std::time::Duration::from_millis(10)), Span::seconds(60));
+    if elasticsearch.in_flight < batch.bytes {
+        let message =
+            format!("{} is less than one batch (batch.bytes is {}); write at least that", elasticsearch.in_flight, batch.bytes);
+        found.error(at("in_flight"), message);
+    }
+    found.span(at("timeout"), elasticsearch.timeout, SECOND, TEN_MINUTES);
+    found.size(at("dead_letter.max_size"), elasticsearch.dead_letter.max_size, Size::mib(1), Size::mib(1 << 20));
+}
+
+fn hosts(hosts: &[HttpUrl], found: &mut Findings) {
+    let at = format!("{AT}.hosts");
+    if hosts.is_empty() {
+        found.error(&at, "no host is given; write hosts: [https://HOST:9200]");
+    }
+    for (index, first) in repeated(hosts.iter().map(HttpUrl::as_str)) {
+        found.error(format!("{at}[{index}]"), format!("the host stands in {at}[{first}] already; keep one"));
+    }
+}
+
+/// What Elasticsearch allows in the namespace part of a data stream's name.
+fn namespace(namespace: &str, found: &mut Findings) {
+    let forbidden = |c: char| c.is_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:-"#.contains(c);
+    if namespace.is_empty() || namespace.len() > 100 || namespace.contains(forbidden) {
+        found.error(
+            format!("{AT}.namespace"),
+            format!("{namespace:?} is no namespace; write 1 to 100 bytes in lower case, without - and other signs but _ and ."),
+        );
+    }
+}
+
+fn auth(auth: &Auth, found: &mut Findings) {
+    let at = format!("{AT}.auth");
+    let given = usize::from(auth.api_key.is_some()) + usize::from(auth.basic.is_some()) + usize::from(auth.bearer.is_some());
+    if given != 1 {
+        let what = if given == 0 { "nothing is given" } else { "more than one is given" };
+        found.error(&at, format!("{what}; write one of api_key, basic and bearer"));
+    }
+    if let Some(basic) = &auth.basic {
+        if basic.username.is_empty() {
+            found.error(format!("{at}.basic.username"), "no user is given; write username: NAME");
+        }
+        if basic.password.is_none() {
+            found.error(format!("{at}.basic.password"), "no password is given; write password: {file: PATH} or {env: NAME}");
+        }
+    }
+}
+
+fn tls(elasticsearch: &Elasticsearch, found: &mut Findings) {
+    let tls = &elasticsearch.tls;
+    certificate_pair(&format!("{AT}.tls"), tls.certificate_file.is_some(), tls.key_file.is_some(), found);
+    let plain: Vec<_> = elasticsearch.hosts.iter().enumerate().filter(|(_, host)| !host.is_tls()).collect();
+    if *tls != Tls::default() && !plain.is_empty() && plain.len() == elasticsearch.hosts.len() {
+        found.error(format!("{AT}.tls"), "no host speaks TLS; write https:// in hosts, or remove tls");
+    }
+    if elasticsearch.auth.is_some() {
+        for (index, host) in plain {
+            let message = format!("credentials go to {host} unencrypted; write https://");
+            found.warning(format!("{AT}.hosts[{index}]"), message);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Rules of `sinks.siem[]`.
+
+use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
+use crate::config::scalar::{Size, Span};
+use crate::config::shape::{Siem, SiemTls};
+use crate::config::url::{SiemUrl, Transport};
+
+/// The name becomes part of a file name and of metric labels.
+const LONGEST_NAME: usize = 64;
+/// What an IPv4 datagram can carry.
+const LARGEST_DATAGRAM: Size = Size(65_507);
+
+pub(super) fn judge(receivers: &[Siem], found: &mut Findings) {
+    for (index, siem) in receivers.iter().enumerate() {
+        receiver(&format!("sinks.siem[{index}]"), siem, found);
+    }
+    for (index, first) in repeated(receivers.iter().map(|siem| siem.name.as_str())) {
+        found.error(
+            format!("sinks.siem[{index}].name"),
+            format!("the name {:?} is taken by sinks.siem[{first}]; give each receiver its own", receivers[index].name),
+        );
+    }
+}
+
+fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
+    name(&format!("{at}.name"), &siem.name, found);
+    match &siem.url {
+        None => found.error(format!("{at}.url"), "no receiver is given; write url: tls://HOST:6514"),
+        Some(url) => transport(at, siem, url, found),
+    }
+    tls(&format!("{at}.tls"), &siem.tls, found);
+    found.size(format!("{at}.max_record"), siem.max_record, Size::kib(1), Size::kib(64));
+    found.span(format!("{at}.replay.age"), siem.replay.age, Span::seconds(0), TEN_MINUTES);
+    found.span(format!("{at}.timeout"), siem.timeout, SECOND, TEN_MINUTES);
+}
+
+fn name(at: &str, name: &str, found: &mut Findings) {
+    let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if name.is_empty() {
+        found.error(at, "no name is given; write name: soc (it names the lane and its checkpoint)");
+    } else if name.len() > LONGEST_NAME || !name.chars().all(safe) || name.starts_with(['.', '-']) {
+        found.error(
+            at,
+            format!(
+                "{name:?} cannot be part of a file name; write up to {LONGEST_NAME} lower-case letters, digits, . _ and -, \
+                 beginning with a letter or digit"
+            ),
+        );
+    }
+}
+
+fn transport(at: &str, siem: &Siem, url: &SiemUrl, found: &mut Findings) {
+    let scheme = url.transport.scheme();
+    if siem.framing.is_some() && !url.transport.is_stream() {
+        found.error(format!("{at}.framing"), format!("{scheme}:// sends datagrams, which need no framing; remove it"));
+    }
+    if siem.tls != SiemTls::default() && url.transport != Transport::Tls {
+        found.error(format!("{at}.tls"), format!("{scheme}:// speaks no TLS; write tls:// in url, or remove tls"));
+    }
+    if url.transport == Transport::Udp && siem.max_record > LARGEST_DATAGRAM {
+        found.error(format!("{at}.max_record"), format!("{} fits no datagram; write up to 63KiB", siem.max_record));
+    }
+}
+
+fn tls(at: &str, tls: &SiemTls, found: &mut Findings) {
+    certificate_pair(at, tls.certificate_file.is_some(), tls.key_file.is_some(), found);
+    for (index, fingerprint) in tls.fingerprints.iter().enumerate() {
+        if !is_fingerprint(fingerprint) {
+            found.error(
+                format!("{at}.fingerprints[{index}]"),
+                "this is no fingerprint; write sha-256: and 32 bytes in hex with colons, as in \"sha-256:1F:A0:…\"",
+            );
+        }
+    }
+    if !tls.fingerprints.is_empty() && (tls.ca_file.is_some() || tls.server_name.is_some()) {
+        found.warning(format!("{at}.fingerprints"), "they stand instead of CA and name: ca_file and server_name are not used");
+    }
+}
+
+fn is_fingerprint(text: &str) -> bool {
+    let byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+    text.strip_prefix("sha-256:").is_some_and(|hex| hex.split(':').count() == 32 && hex.split(':').all(byte))
+}

@@ -1,0 +1,154 @@
+//! `sinks.elasticsearch`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ProcessArgs, SecretFrom, Tls};
+use crate::config::scalar::{Size, Span};
+use crate::config::url::HttpUrl;
+
+/// Elasticsearch 8 and 9, OpenSearch 2 and 3: the data stream `logs-calico.flow-<namespace>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["hosts"]))]
+pub struct Elasticsearch {
+    /// Nodes of one cluster, as `https://HOST:PORT` with a path prefix if need be; at least one. A node that fails is
+    /// left alone for a while and tried again.
+    pub hosts: Vec<HttpUrl>,
+    /// Namespace of the data stream: lower case, no `-`, at most 100 bytes. Default: `default`.
+    pub namespace: String,
+    /// Who we are to the server: one of `api_key`, `basic` and `bearer`. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// How `https://` hosts are checked, and our client certificate.
+    pub tls: Tls,
+    /// Gzip level of a request, 0 (none) to 9. Default: 1, which takes the least processor time a byte saved.
+    #[schemars(range(min = 0, max = 9))]
+    pub compression: u32,
+    /// When a batch is sent: at whichever limit comes first.
+    pub batch: Batch,
+    /// Bytes of requests, compressed, that may be unanswered at a time; at this bound the lane stops reading. At least
+    /// `batch.bytes`. Default: `8MiB`.
+    pub in_flight: Size,
+    /// How long the server may take to answer a request, 1s to 10m; then the outcome is uncertain and the batch is sent
+    /// again. Default: `60s`.
+    pub timeout: Span,
+    /// Whether documents that may have been written before, and that the current write index cannot protect, are looked
+    /// up before they are sent again. `never`: possible repeats are counted. Default: `auto`.
+    pub lookup: Lookup,
+    /// `event.outcome` of a denied flow. `failure`: the connection did not come about; `success`: the policy did its
+    /// work. Default: `failure`.
+    pub denied_outcome: DeniedOutcome,
+    /// What becomes of process arguments: `keep`, `redact` (their number stays) or `drop`. Default: `redact`.
+    pub process_args: ProcessArgs,
+    /// Documents that the server refuses for good, kept in the state directory with the reason.
+    pub dead_letter: DeadLetter,
+}
+
+impl Default for Elasticsearch {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            namespace: "default".to_owned(),
+            auth: None,
+            tls: Tls::default(),
+            compression: 1,
+            batch: Batch::default(),
+            in_flight: Size::mib(8),
+            timeout: Span::seconds(60),
+            lookup: Lookup::default(),
+            denied_outcome: DeniedOutcome::default(),
+            process_args: ProcessArgs::default(),
+            dead_letter: DeadLetter::default(),
+        }
+    }
+}
+
+/// Who we are to the server: exactly one of the keys.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// An API key in its encoded form (base64 of `id:key`), as `{file: PATH}` or `{env: NAME}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretFrom>,
+    /// A user and a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+    /// A bearer token, as `{file: PATH}` or `{env: NAME}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<SecretFrom>,
+}
+
+/// A user and a password.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["username", "password"]))]
+pub struct Basic {
+    /// Name of the user.
+    pub username: String,
+    /// The password, as `{file: PATH}` or `{env: NAME}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretFrom>,
+}
+
+/// When a batch is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batch {
+    /// Bytes before compression, 64KiB to 32MiB. Default: `1MiB`.
+    pub bytes: Size,
+    /// Documents. Default: 2000.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub lines: u32,
+    /// Age of the oldest document in it, 10ms to 60s. Default: `1s`.
+    pub age: Span,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { bytes: Size::mib(1), lines: 2000, age: Span::seconds(1) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Lookup {
+    #[default]
+    Auto,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum DeniedOutcome {
+    #[default]
+    Failure,
+    Success,
+}
+
+/// Documents that the server refuses for good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetter {
+    /// Most bytes on disk, 1MiB or more. Default: `64MiB`.
+    pub max_size: Size,
+    /// At that size: `hold` the lane until there is room, or `drop_oldest` and count it as dropped. Default: `hold`.
+    pub when_full: WhenFull,
+}
+
+impl Default for DeadLetter {
+    fn default() -> Self {
+        Self { max_size: Size::mib(64), when_full: WhenFull::default() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum WhenFull {
+    #[default]
+    Hold,
+    DropOldest,
+}

@@ -1,0 +1,207 @@
+//! `sinks.siem[]`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ProcessArgs;
+use crate::config::scalar::{Size, Span};
+use crate::config::url::SiemUrl;
+
+/// A SIEM: every flow that crosses a zone, as CEF over syslog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "url"]))]
+pub struct Siem {
+    /// Name of the receiver: lower-case letters, digits, `.`, `_`, `-`; at most 64. It names the lane and its
+    /// checkpoint, so another name starts from the oldest file again.
+    pub name: String,
+    /// The receiver: `udp://HOST:514`, `tcp://HOST:514`, `tls://HOST:6514` or `unix:///dev/log`.
+    pub url: Option<SiemUrl>,
+    /// Syslog header. Default: `rfc5424`; `rfc3164` for old receivers.
+    pub header: Header,
+    /// How records are told apart on a stream. Default: `octet-counting` (RFC 6587) on tcp and tls; `lf` ends each with
+    /// a line feed. A datagram needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framing: Option<Framing>,
+    /// Syslog facility. Default: `local0`.
+    pub facility: Facility,
+    /// How a `tls://` receiver is checked, and our client certificate.
+    pub tls: SiemTls,
+    /// Which flows are sent by what became of them. Default: `any`.
+    pub verdict: Verdict,
+    /// Whether a flow with one end in no zone counts as crossing. Default: `false`.
+    pub unknown: bool,
+    /// `one`: one record a connection, although both of its nodes may report it. `both`: every report. Default: `one`.
+    pub connections: Connections,
+    /// Where IPv6 addresses go: `c6a` (`c6a2`, `c6a3`, as CEF:0 has it) or `native` (`src`, `dst`). Default: `c6a`.
+    pub ipv6: Ipv6,
+    /// What CEF `in` counts: `spec`, bytes from source to destination; `session`, bytes received by the source.
+    /// Default: `spec`.
+    pub bytes: Bytes,
+    /// What becomes of process arguments: `keep`, `redact` (their number stays) or `drop`. Default: `redact`.
+    pub process_args: ProcessArgs,
+    /// Longest record, header and all, 1KiB to 64KiB. Of a longer one optional keys are left out, in a fixed order, and
+    /// it is counted. Default: `8KiB`.
+    pub max_record: Size,
+    /// What is sent again when a connection breaks, because plain syslog has no acknowledgement.
+    pub replay: Replay,
+    /// How long connecting, and the receiver's taking of a batch, may last, 1s to 10m. Default: `30s`.
+    pub timeout: Span,
+}
+
+impl Default for Siem {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: None,
+            header: Header::default(),
+            framing: None,
+            facility: Facility::default(),
+            tls: SiemTls::default(),
+            verdict: Verdict::default(),
+            unknown: false,
+            connections: Connections::default(),
+            ipv6: Ipv6::default(),
+            bytes: Bytes::default(),
+            process_args: ProcessArgs::default(),
+            max_record: Size::kib(8),
+            replay: Replay::default(),
+            timeout: Span::seconds(30),
+        }
+    }
+}
+
+/// How a receiver is checked, and who we are to it. Files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SiemTls {
+    /// PEM file with the CA certificates that the receiver's certificate is checked against. Default: the system's store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our client certificate and its chain. Goes with `key_file`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with the client certificate's private key. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Name that the receiver's certificate must carry. Default: the host of `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Fingerprints of accepted certificates (RFC 5425), `sha-256:` and 32 bytes in hex with colons; they stand instead
+    /// of CA and name. Default: none.
+    pub fingerprints: Vec<String>,
+}
+
+/// What is sent again when a connection breaks. A record is settled when it falls out of this window; its `externalId`
+/// lets the receiver drop repeats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replay {
+    /// Records. 0: nothing is sent again, what the kernel had taken is lost. Default: 10000.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub records: u32,
+    /// Age since sending, up to 10m. Default: `60s`.
+    pub age: Span,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { records: 10_000, age: Span::seconds(60) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Header {
+    #[default]
+    Rfc5424,
+    Rfc3164,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Framing {
+    OctetCounting,
+    Lf,
+}
+
+/// Facilities that a program other than the system's own may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Facility {
+    User,
+    Daemon,
+    Auth,
+    Authpriv,
+    #[default]
+    Local0,
+    Local1,
+    Local2,
+    Local3,
+    Local4,
+    Local5,
+    Local6,
+    Local7,
+}
+
+impl Facility {
+    /// Its number in RFC 5424, table 1.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::User => 1,
+            Self::Daemon => 3,
+            Self::Auth => 4,
+            Self::Authpriv => 10,
+            Self::Local0 => 16,
+            Self::Local1 => 17,
+            Self::Local2 => 18,
+            Self::Local3 => 19,
+            Self::Local4 => 20,
+            Self::Local5 => 21,
+            Self::Local6 => 22,
+            Self::Local7 => 23,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Verdict {
+    #[default]
+    Any,
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Connections {
+    #[default]
+    One,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Ipv6 {
+    #[default]
+    C6a,
+    Native,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Bytes {
+    #[default]
+    Spec,
+    Session,
+}

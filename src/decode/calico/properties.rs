@@ -1,0 +1,305 @@
+//! What holds for every line.
+
+use std::net::IpAddr;
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::net::Protocol;
+use crate::model::{Action, End, EndpointType, Policies, Process, Reporter, Service, TcpStats, Text};
+
+/// Name and JSON text of one member.
+type Member = (String, String);
+
+fn line(members: &[Member]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, json)| format!("{}:{json}", json!(name))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// A flow as the log writes it, nulls and sentinels included.
+fn members(flow: &Flow<'_>) -> Vec<Member> {
+    let mut all: Vec<(String, Value)> = Vec::new();
+    let mut put = |name: &str, value: Value| all.push((name.to_owned(), value));
+    for (prefix, end) in [("source", &flow.source), ("dest", &flow.dest)] {
+        put(&format!("{prefix}_ip"), json!(end.ip.map(|ip| ip.to_string())));
+        put(&format!("{prefix}_port"), json!(end.port));
+        put(&format!("{prefix}_name"), word(&end.name));
+        put(&format!("{prefix}_name_aggr"), word(&end.name_aggr));
+        put(&format!("{prefix}_namespace"), word(&end.namespace));
+        put(&format!("{prefix}_type"), json!(end.kind.map_or("-", EndpointType::as_str)));
+        let labels: Vec<String> = end.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        put(&format!("{prefix}_labels"), if labels.is_empty() { Value::Null } else { json!({ "labels": labels }) });
+    }
+    put("start_time", json!(flow.start_time));
+    put("end_time", json!(flow.end_time));
+    put("@timestamp", json!(flow.timestamp_ms));
+    put("dest_service_namespace", word(&flow.service.namespace));
+    put("dest_service_name", word(&flow.service.name));
+    put("dest_service_port", flow.service.port_name.as_ref().map_or(json!("*"), |name| json!(name)));
+    put("dest_service_port_num", json!(flow.service.port));
+    put("dest_domains", list(&flow.dest_domains));
+    put("nat_outgoing_ports", json!(flow.nat_outgoing_ports));
+    put("proto", json!(flow.protocol.map_or("-".to_owned(), |p| p.0.to_string())));
+    put("action", json!(flow.action.map(Action::as_str)));
+    put("reporter", flow.reporter.map_or(Value::Null, |reporter| json!(reporter_list(reporter))));
+    put(
+        "policies",
+        json!({
+            "enforced_policies": flow.policies.enforced, "all_policies": flow.policies.all,
+            "pending_policies": flow.policies.pending, "transit_policies": list(&flow.policies.transit),
+        }),
+    );
+    let tcp = &flow.tcp;
+    for (name, number) in [
+        ("bytes_in", flow.bytes_in),
+        ("bytes_out", flow.bytes_out),
+        ("packets_in", flow.packets_in),
+        ("packets_out", flow.packets_out),
+        ("num_flows", flow.num_flows),
+        ("num_flows_started", flow.num_flows_started),
+        ("num_flows_completed", flow.num_flows_completed),
+        ("http_requests_allowed_in", flow.http_requests_allowed_in),
+        ("http_requests_denied_in", flow.http_requests_denied_in),
+        ("num_process_names", flow.process.num_names),
+        ("num_process_ids", flow.process.num_ids),
+        ("num_process_args", flow.process.num_args),
+        ("num_original_source_ips", flow.num_original_source_ips),
+        ("tcp_mean_send_congestion_window", tcp.mean_send_congestion_window),
+        ("tcp_min_send_congestion_window", tcp.min_send_congestion_window),
+        ("tcp_mean_smooth_rtt", tcp.mean_smooth_rtt),
+        ("tcp_max_smooth_rtt", tcp.max_smooth_rtt),
+        ("tcp_mean_min_rtt", tcp.mean_min_rtt),
+        ("tcp_max_min_rtt", tcp.max_min_rtt),
+        ("tcp_mean_mss", tcp.mean_mss),
+        ("tcp_min_mss", tcp.min_mss),
+        ("tcp_total_retransmissions", tcp.total_retransmissions),
+        ("tcp_lost_packets", tcp.lost_packets),
+        ("tcp_unrecovered_to", tcp.unrecovered_to),
+    ] {
+        put(name, json!(number));
+    }
+    put("process_name", word(&flow.process.name));
+    put("process_id", word(&flow.process.id));
+    put("process_args", if flow.process.args.is_empty() { json!(["-"]) } else { json!(flow.process.args) });
+    put("original_source_ips", list(&flow.original_source_ips));
+    put("host", json!(flow.host));
+    all.into_iter().map(|(name, value)| (name, value.to_string())).collect()
+}
+
+fn word(text: &Option<Text<'_>>) -> Value {
+    json!(text.as_deref().unwrap_or("-"))
+}
+
+fn list<T: ToString>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list.iter().map(T::to_string).collect::<Vec<_>>()) }
+}
+
+fn reporter_list(reporter: Reporter) -> String {
+    let Reporter { src, dst, fwd } = reporter;
+    let names = [(src, "src"), (dst, "dst"), (fwd, "fwd")];
+    names.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// Any text that is no sentinel.
+fn text() -> impl Strategy<Value = Text<'static>> {
+    let any = prop_oneof!["[a-z0-9.-]{2,30}", any::<String>(), r#"[\\"/|=\x00-\x1f\x{202e}🦀é]{1,8}"#];
+    any.prop_filter("a sentinel", |text| !matches!(text.as_str(), "" | "-" | "*")).prop_map(Text::Owned)
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    1..=u16::MAX
+}
+
+fn end() -> impl Strategy<Value = End<'static>> {
+    let kind = proptest::sample::select(vec![
+        EndpointType::Workload,
+        EndpointType::Host,
+        EndpointType::NetworkSet,
+        EndpointType::Network,
+    ]);
+    let label = ("[a-z0-9./-]{2,12}".prop_map(Text::Owned), any::<String>().prop_map(Text::Owned));
+    (of(any::<IpAddr>()), of(port()), of(text()), of(text()), of(text()), of(kind), vec(label, 0..4)).prop_map(
+        |(ip, port, name, name_aggr, namespace, kind, labels)| End {
+            ip,
+            port,
+            name,
+            name_aggr,
+            namespace,
+            kind,
+            labels,
+        },
+    )
+}
+
+/// In order, as the decoder leaves them.
+fn trace() -> impl Strategy<Value = Vec<Text<'static>>> {
+    vec(any::<String>(), 0..4).prop_map(|names| {
+        names.iter().enumerate().map(|(at, name)| Text::Owned(format!("{at}|tier|{name}|allow|0"))).collect()
+    })
+}
+
+fn tcp() -> impl Strategy<Value = TcpStats> {
+    vec(of(any::<u64>()), 11).prop_map(|n| TcpStats {
+        mean_send_congestion_window: n[0],
+        min_send_congestion_window: n[1],
+        mean_smooth_rtt: n[2],
+        max_smooth_rtt: n[3],
+        mean_min_rtt: n[4],
+        max_min_rtt: n[5],
+        mean_mss: n[6],
+        min_mss: n[7],
+        total_retransmissions: n[8],
+        lost_packets: n[9],
+        unrecovered_to: n[10],
+    })
+}
+
+fn reporter() -> impl Strategy<Value = Reporter> {
+    let any = any::<(bool, bool, bool)>().prop_map(|(src, dst, fwd)| Reporter { src, dst, fwd });
+    any.prop_filter("nobody", |reporter| *reporter != Reporter::default())
+}
+
+fn a_flow() -> impl Strategy<Value = Flow<'static>> {
+    let service = (of(text()), of(text()), of(text()), of(port()));
+    let policies = (trace(), trace(), trace(), trace());
+    let process = (of(text()), of(text()), vec(text(), 0..3));
+    let action = proptest::sample::select(vec![Action::Allow, Action::Deny]);
+    let lists = (vec(text(), 0..3), vec(port(), 0..3), vec(any::<IpAddr>(), 0..3));
+    let words = (of(any::<u8>().prop_map(Protocol)), of(action), of(reporter()), of(text()));
+    let numbers = (vec(of(any::<i64>()), 3), vec(of(any::<u64>()), 13));
+    (end(), end(), service, policies, process, lists, words, numbers, tcp()).prop_map(
+        |(source, dest, service, policies, process, lists, words, (times, counts), tcp)| Flow {
+            start_time: times[0],
+            end_time: times[1],
+            timestamp_ms: times[2],
+            source,
+            dest,
+            service: Service { namespace: service.0, name: service.1, port_name: service.2, port: service.3 },
+            dest_domains: lists.0,
+            nat_outgoing_ports: lists.1,
+            original_source_ips: lists.2,
+            protocol: words.0,
+            action: words.1,
+            reporter: words.2,
+            host: words.3,
+            policies: Policies { enforced: policies.0, all: policies.1, pending: policies.2, transit: policies.3 },
+            bytes_in: counts[0],
+            bytes_out: counts[1],
+            packets_in: counts[2],
+            packets_out: counts[3],
+            num_flows: counts[4],
+            num_flows_started: counts[5],
+            num_flows_completed: counts[6],
+            http_requests_allowed_in: counts[7],
+            http_requests_denied_in: counts[8],
+            process: Process {
+                name: process.0,
+                id: process.1,
+                args: process.2,
+                num_names: counts[9],
+                num_ids: counts[10],
+                num_args: counts[11],
+            },
+            num_original_source_ips: counts[12],
+            tcp,
+            extra: Vec::new(),
+        },
+    )
+}
+
+/// JSON text of any shape, some of it no value of any field.
+fn json_text() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|b| b.to_string()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        "-?[1-9][0-9]{0,30}(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?",
+        any::<String>().prop_map(|text| json!(text).to_string()),
+        Just(r#""\u002d""#.to_owned()),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let array = vec(inner.clone(), 0..4).prop_map(|items| format!("[ {}]", items.join(" ,")));
+        let object = vec((any::<String>(), inner), 0..4).prop_map(|members| line(&members));
+        prop_oneof![array, object]
+    })
+}
+
+/// Names that no field has.
+fn unknown_name() -> impl Strategy<Value = String> {
+    prop_oneof!["source_[a-z]{9,12}", "dest_service_x[a-z]{0,9}", "tcp_x[a-z]{0,9}", "[A-Z🦀\"\\\\\n]{1,9}"]
+}
+
+proptest! {
+    #[test]
+    fn bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
+        let _ = decode(&bytes, &mut String::new());
+    }
+
+    #[test]
+    fn damaged_lines_never_panic(flow in a_flow(), at: proptest::sample::Index, cut in 0..20usize, noise in vec(any::<u8>(), 0..6)) {
+        let mut damaged = line(&members(&flow)).into_bytes();
+        let at = at.index(damaged.len());
+        damaged.splice(at..(at + cut).min(damaged.len()), noise);
+        let mut scratch = String::new();
+        if let Err(error) = decode(&damaged, &mut scratch) {
+            prop_assert!(error.message.len() < 500, "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read(flow in a_flow()) {
+        let (text, mut scratch) = (line(&members(&flow)), String::new());
+        prop_assert_eq!(&decode(text.as_bytes(), &mut scratch), &Ok(flow), "{}", text);
+        prop_assert!(scratch.is_empty(), "a clean line was copied");
+    }
+
+    #[test]
+    fn the_first_pass_takes_what_is_written(flow in a_flow()) {
+        let text = line(&members(&flow));
+        prop_assert_eq!(passes::first(&text), Some(flow));
+    }
+
+    #[test]
+    fn order_does_not_matter((flow, shuffled) in a_flow().prop_flat_map(|flow| {
+        let shuffled = Just(members(&flow)).prop_shuffle();
+        (Just(flow), shuffled)
+    })) {
+        let (text, mut scratch) = (line(&shuffled), String::new());
+        prop_assert_eq!(decode(text.as_bytes(), &mut scratch), Ok(flow), "{}", text);
+    }
+
+    #[test]
+    fn unknown_fields_are_kept(flow in a_flow(), name in unknown_name(), value in json_text(), at: proptest::sample::Index) {
+        let mut members = members(&flow);
+        members.insert(at.index(members.len()), (name.clone(), value.clone()));
+        let (text, mut scratch) = (line(&members), String::new());
+        let expected = Flow { extra: vec![(name.into(), value.into())], ..flow };
+        prop_assert_eq!(decode(text.as_bytes(), &mut scratch), Ok(expected), "{}", text);
+    }
+
+    /// Whatever stands in one field, the others are read, and the second pass agrees with the first.
+    #[test]
+    fn a_bad_value_spoils_only_itself(flow in a_flow(), value in json_text(), at: proptest::sample::Index) {
+        let mut members = members(&flow);
+        let at = at.index(members.len());
+        members[at].1 = value;
+        let (text, mut scratch) = (line(&members), String::new());
+        let read = decode(text.as_bytes(), &mut scratch).map_err(|error| TestCaseError::fail(error.message))?;
+        for (name, _) in &read.extra {
+            prop_assert!(name.split('.').next() == Some(members[at].0.as_str()), "{name} of {text}");
+        }
+        // With that field taken out, nothing differs.
+        let without = |flow: &Flow<'_>| {
+            let mut rest = self::members(flow);
+            rest.remove(at);
+            rest
+        };
+        prop_assert_eq!(without(&read), without(&flow), "{}", text);
+        if let Some(first) = passes::first(&text) {
+            prop_assert_eq!(Ok(first), passes::second(&text).map_err(|_| ()), "{}", text);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The table: which zone an end of a flow is in.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::check;
+use super::explain::{self, EndExplanation, Explanation};
+use super::matcher::{Key, Matcher, Side, Subject, Unknowable};
+use crate::model::event::UNKNOWN_ZONE;
+use crate::model::{End, Flow, Text, ZonePair};
+use crate::yaml::Problem;
+
+/// The zones of one file, ready to be asked. It does not change; a new file is a new table.
+#[derive(Debug)]
+pub struct Table {
+    pub(super) zones: Vec<Zone>,
+    /// Labels that selectors ask for, by slot.
+    pub(super) labels: Vec<Box<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Zone {
+    pub name: Box<str>,
+    pub critical: bool,
+    pub matchers: Vec<Matcher>,
+}
+
+/// A zone as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ZoneInfo<'t> {
+    pub name: &'t str,
+    /// Its place in the file, from 1: a lower rank is asked first.
+    pub rank: usize,
+    pub critical: bool,
+}
+
+impl Table {
+    /// Reads `zones.yaml`: the table and the warnings, or everything that is wrong, warnings included.
+    pub fn load(text: &str) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        check::load(text)
+    }
+
+    /// The zones of both ends. The first zone in the file that matches wins; what none matches is `unknown`.
+    pub fn classify<'t>(&'t self, flow: &Flow<'_>) -> ZonePair<'t> {
+        ZonePair { source: self.zone_of(flow, Side::Source), dest: self.zone_of(flow, Side::Destination) }
+    }
+
+    fn zone_of(&self, flow: &Flow<'_>, side: Side) -> &str {
+        let subject = Subject::of(flow, side, &self.labels);
+        let zone = self.zones.iter().find(|zone| zone.matchers.iter().any(|matcher| matcher.matches(&subject)));
+        zone.map_or(UNKNOWN_ZONE, |zone| &zone.name)
+    }
+
+    /// In the order of the file.
+    pub fn zones(&self) -> impl ExactSizeIterator<Item = ZoneInfo<'_>> {
+        let info = |(i, zone)| {
+            let Zone { name, critical, .. }: &Zone = zone;
+            ZoneInfo { name, rank: i + 1, critical: *critical }
+        };
+        self.zones.iter().enumerate().map(info)
+    }
+
+    /// Why both ends of a flow are in their zones.
+    pub fn explain<'t>(&'t self, flow: &Flow<'_>) -> Explanation<'t> {
+        Explanation {
+            source: explain::explain(self, &Subject::of(flow, Side::Source, &self.labels)),
+            destination: explain::explain(self, &Subject::of(flow, Side::Destination, &self.labels)),
+        }
+    }
+
+    /// Why an end is in its zone. `domains` are the DNS names of a destination.
+    pub fn explain_end<'t>(&'t self, end: &End<'_>, domains: &[Text<'_>]) -> EndExplanation<'t> {
+        explain::explain(self, &Subject::new(end, domains, &self.labels))
+    }
+
+    /// What the flow log must carry for every match to work, and which zones ask for it; in a fixed order.
+    pub fn needs(&self) -> Vec<Need<'_>> {
+        let need = |field: Field| {
+            let asks = |zone: &&Zone| zone.matchers.iter().any(|m| m.keys.iter().any(|key| field.is_asked_by(key)));
+            let zones: Vec<&str> = self.zones.iter().filter(asks).map(|zone| &*zone.name).collect();
+            (!zones.is_empty()).then_some(Need { field, zones })
+        };
+        Field::ALL.into_iter().filter_map(need).collect()
+    }
+}
+
+/// What a matcher reads of a flow line that a line may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Field {
+    /// `source_ip`, `dest_ip`: absent at aggregation level 2 and above.
+    Ip,
+    /// `source_labels`, `dest_labels`: absent where labels are not logged.
+    Labels,
+    /// `dest_domains`: on lines that the source reports, for names resolved through trusted DNS servers.
+    Domains,
+    /// In no flow log.
+    NamespaceLabels,
+    /// In no flow log.
+    ServiceAccount,
+}
+
+impl Field {
+    const ALL: [Self; 5] = [Self::Ip, Self::Labels, Self::Domains, Self::NamespaceLabels, Self::ServiceAccount];
+
+    fn is_asked_by(self, key: &Key) -> bool {
+        match (self, key) {
+            // `pub` answers for the ranges that hold everything.
+            (Self::Ip, Key::Cidr { nets, except }) => !nets.has_everything() || !except.is_empty(),
+            (Self::Labels, Key::Labels(_) | Key::HostEndpoint(_)) | (Self::Domains, Key::Domain(_)) => true,
+            (Self::NamespaceLabels, Key::Unknowable(what)) => *what == Unknowable::NamespaceLabels,
+            (Self::ServiceAccount, Key::Unknowable(what)) => *what == Unknowable::ServiceAccount,
+            _ => false,
+        }
+    }
+}
+
+/// A field, and the zones that cannot be told without it. Its `Display` says what is lost and what to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Need<'t> {
+    pub field: Field,
+    /// In the order of the file.
+    pub zones: Vec<&'t str>,
+}
+
+impl fmt::Display for Need<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zones = self.zones.join(", ");
+        match self.field {
+            Field::Ip => write!(
+                f,
+                "zones by address ({zones}) need source_ip and dest_ip, which Calico leaves out of allowed flows at its \
+                 default aggregation (2); set flowLogsFileAggregationKindForAllowed: 1 in FelixConfiguration"
+            ),
+            Field::Labels => write!(
+                f,
+                "zones by label ({zones}) need source_labels and dest_labels; set flowLogsFileIncludeLabels: true in \
+                 FelixConfiguration"
+            ),
+            Field::Domains => {
+                write!(f, "zones by domain ({zones}) need dest_domains, which only lines reported by the source carry")
+            }
+            Field::NamespaceLabels => write!(f, "flow logs carry no namespace labels, which zones {zones} ask for"),
+            Field::ServiceAccount => write!(f, "flow logs carry no service accounts, which zones {zones} ask for"),
+        }
+    }
+}
