@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ArgMatches;
 
-use super::{Exit, NotBuilt, Output, input};
+use super::{Exit, Output, connect, input};
 use crate::config::{Input, Loaded, Located};
 use crate::yaml::{Problem, Severity};
 use crate::zone;
@@ -50,10 +50,10 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if exit != Exit::Done {
         return Ok(exit);
     }
-    if args.connect {
-        return Err(NotBuilt("trying the peers (check --connect)").into());
+    match loaded {
+        Some(loaded) if args.connect => connect::try_peers(&loaded.config, args.output),
+        _ => Ok(Exit::Done),
     }
-    Ok(Exit::Done)
 }
 
 /// The configuration, its warnings told on standard error; `None` when it has errors, which are told as well.

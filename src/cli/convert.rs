@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::lines::{Line, Lines};
 use super::{Exit, check};
 use crate::config::Surroundings;
-use crate::decode::calico;
+use crate::decode::decode;
 use crate::encode::{cef, ecs};
 use crate::model::{Body, Event, FileKey, LineId, Origin, RawLine};
 use crate::zone;
@@ -124,7 +124,7 @@ impl Converter<'_> {
             id: LineId::new(end_time, key, offset, bytes),
             read_at_ms: None,
         };
-        match calico::decode(bytes, &mut self.scratch) {
+        match decode(bytes, &mut self.scratch) {
             Ok(flow) => {
                 let zones = self.zones.as_ref().map(|table| table.classify(&flow));
                 self.writer.flow(&Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones });
@@ -152,15 +152,15 @@ struct Writer {
 }
 
 enum Encoder {
-    Ecs(ecs::Encoder),
-    Cef(cef::Encoder, cef::Filter),
+    Ecs(Box<ecs::Encoder>),
+    Cef(Box<cef::Encoder>, cef::Filter),
 }
 
 impl Writer {
     fn new(form: Form) -> Self {
         let encoder = match form {
-            Form::Ecs => Encoder::Ecs(ecs::Encoder::new(ecs::Config::default())),
-            Form::Cef => Encoder::Cef(cef::Encoder::new(cef::Config::default()), cef::Filter::default()),
+            Form::Ecs => Encoder::Ecs(Box::new(ecs::Encoder::new(ecs::Config::default()))),
+            Form::Cef => Encoder::Cef(Box::new(cef::Encoder::new(cef::Config::default())), cef::Filter::default()),
         };
         Self { encoder, buffer: Vec::new() }
     }

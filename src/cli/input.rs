@@ -22,7 +22,13 @@ pub struct ConfigArgs {
     source: Vec<String>,
 
     /// Elasticsearch or OpenSearch node; repeatable
-    #[arg(long, value_name = "URL", env = "TIDEGATE_ELASTICSEARCH", value_delimiter = ',', help_heading = "Above the file")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TIDEGATE_ELASTICSEARCH",
+        value_delimiter = ',',
+        help_heading = "Above the file"
+    )]
     elasticsearch: Vec<String>,
 
     /// Namespace of the data stream logs-calico.flow-<NAMESPACE>
@@ -30,15 +36,33 @@ pub struct ConfigArgs {
     namespace: Option<String>,
 
     /// File with an Elasticsearch API key in its encoded form
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_API_KEY_FILE", conflicts_with = "username", help_heading = "Above the file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TIDEGATE_API_KEY_FILE",
+        conflicts_with = "username",
+        help_heading = "Above the file"
+    )]
     api_key_file: Option<PathBuf>,
 
     /// Elasticsearch user; goes with --password-file
-    #[arg(long, value_name = "NAME", env = "TIDEGATE_USERNAME", requires = "password_file", help_heading = "Above the file")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TIDEGATE_USERNAME",
+        requires = "password_file",
+        help_heading = "Above the file"
+    )]
     username: Option<String>,
 
     /// File with the Elasticsearch user's password
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_PASSWORD_FILE", requires = "username", help_heading = "Above the file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TIDEGATE_PASSWORD_FILE",
+        requires = "username",
+        help_heading = "Above the file"
+    )]
     password_file: Option<PathBuf>,
 
     /// SIEM receiver; repeatable
@@ -95,7 +119,11 @@ impl ConfigArgs {
         let mut changes = Changes { matches, list: Vec::new() };
         changes.set("cluster", "cluster", self.cluster.as_ref().map(|name| json!(name)));
         changes.set("node", "node", self.node.as_ref().map(|name| json!(name)));
-        changes.set("source", "sources", list(&self.source, |glob| json!({ "path": absolute(Path::new(glob)), "rotated": [] })));
+        changes.set(
+            "source",
+            "sources",
+            list(&self.source, |glob| json!({ "path": absolute(Path::new(glob)), "rotated": [] })),
+        );
         changes.set("zones", "zones", self.zones.as_deref().map(|path| json!(absolute(path))));
         changes.set("state_dir", "state_dir", self.state_dir.as_deref().map(|path| json!(absolute(path))));
         changes.set("listen", "listen", self.listen.as_ref().map(|address| json!(address)));
@@ -105,9 +133,9 @@ impl ConfigArgs {
         changes.set("namespace", "sinks.elasticsearch.namespace", self.namespace.as_ref().map(|name| json!(name)));
         let key = self.api_key_file.as_deref().map(|path| json!({ "api_key": { "file": absolute(path) } }));
         changes.set("api_key_file", "sinks.elasticsearch.auth", key);
-        let basic = self.username.as_ref().zip(self.password_file.as_deref()).map(|(username, path)| {
-            json!({ "basic": { "username": username, "password": { "file": absolute(path) } } })
-        });
+        let basic = self.username.as_ref().zip(self.password_file.as_deref()).map(
+            |(username, path)| json!({ "basic": { "username": username, "password": { "file": absolute(path) } } }),
+        );
         changes.set("username", "sinks.elasticsearch.auth", basic);
         if !self.siem.is_empty() {
             changes.push("siem", What::Receivers(self.siem.clone()));
@@ -119,7 +147,12 @@ impl ConfigArgs {
                 changes.push(key, What::TlsFile { key, file: absolute(file) });
             }
         }
-        Input { file: self.config.clone(), overrides: changes.list, surroundings: Surroundings::read() }
+        Input {
+            file: self.config.clone(),
+            overrides: changes.list,
+            surroundings: Surroundings::read(),
+            without_sources: false,
+        }
     }
 }
 
@@ -182,8 +215,22 @@ mod tests {
     #[test]
     fn a_first_try_needs_no_file() {
         let arguments = [
-            "x", "--source", "/logs/*.log", "--elasticsearch", "https://es:9200", "--siem", "tls://siem?framing=lf",
-            "--zones", "/z.yaml", "--state-dir", "/state", "--cluster", "c", "--ca-file", "/ca.pem", "--api-key-file",
+            "x",
+            "--source",
+            "/logs/*.log",
+            "--elasticsearch",
+            "https://es:9200",
+            "--siem",
+            "tls://siem?framing=lf",
+            "--zones",
+            "/z.yaml",
+            "--state-dir",
+            "/state",
+            "--cluster",
+            "c",
+            "--ca-file",
+            "/ca.pem",
+            "--api-key-file",
             "/key",
         ];
         let loaded = input(&arguments).load().expect("a whole configuration");
@@ -199,9 +246,14 @@ mod tests {
     #[test]
     fn problems_name_the_flag() {
         let arguments = ["x", "--source", "/l", "--elasticsearch", "es:9200", "--listen", "9464", "--siem", "relp://x"];
-        let told: Vec<String> = input(&arguments).load().expect_err("three mistakes").iter().map(ToString::to_string).collect();
-        let expected = ["--siem: sinks.siem[0].url: the scheme relp", "--listen: listen: \"9464\" has no address",
-            "--elasticsearch: sinks.elasticsearch.hosts[0]: \"es:9200\" has no scheme", "zones: no zones are given"];
+        let told: Vec<String> =
+            input(&arguments).load().expect_err("three mistakes").iter().map(ToString::to_string).collect();
+        let expected = [
+            "--siem: sinks.siem[0].url: the scheme relp",
+            "--listen: listen: \"9464\" has no address",
+            "--elasticsearch: sinks.elasticsearch.hosts[0]: \"es:9200\" has no scheme",
+            "zones: no zones are given",
+        ];
         assert_eq!(told.len(), expected.len(), "{told:#?}");
         for part in expected {
             assert!(told.iter().any(|line| line.starts_with(part)), "{part} in {told:#?}");

@@ -174,6 +174,15 @@ mod tests {
         text.extend_from_slice(b"\nb\n");
         text.extend(std::iter::repeat_n(b'z', 3 * MAX_LINE));
         let m = MAX_LINE as u64;
-        check(&text, &[(0, 1, true), (2, MAX_LINE, true), (m + 3, MAX_LINE + 1, false), (2 * m + 5, 1, true), (2 * m + 7, 3 * MAX_LINE, false)]);
+        check(
+            &text,
+            &[
+                (0, 1, true),
+                (2, MAX_LINE, true),
+                (m + 3, MAX_LINE + 1, false),
+                (2 * m + 5, 1, true),
+                (2 * m + 7, 3 * MAX_LINE, false),
+            ],
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod connect;
 mod convert;
 mod demo;
 mod input;
@@ -22,9 +23,17 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 /// Forwards Calico flow logs from a Kubernetes node: every flow to Elasticsearch as an ECS document, every flow that
 /// crosses a security zone to the SIEM as CEF over syslog.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found errors, 4 some lines were refused, \
-                        130 interrupted.\nEvery flag has a twin in the environment, which stands below the flag and above the file.")]
+#[command(
+    name = "tidegate",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found errors, 4 some lines were refused, \
+                        130 interrupted.\nEvery flag has a twin in the environment, which stands below the flag and above the file."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -111,6 +120,11 @@ fn dispatch(verb: &Verb, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Verb::Demo(args) => demo::run(args),
         Verb::Version(args) => version::run(args),
     }
+}
+
+/// Runs a verb that talks to peers. One thread is enough for what a person waits for.
+fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
 }
 
 /// The matches of the verb itself, which know whether a value came from a flag or from the environment.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{Exit, Output, check};
-use crate::decode::calico;
+use crate::decode::decode;
 use crate::model::{End, EndpointType};
 use crate::zone;
 
@@ -32,8 +32,10 @@ enum What {
 /// The end is described by flags; without any of them a flow-log line is read from standard input and both of its ends are
 /// explained.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate zones which --zones zones.yaml --namespace shop --labels app=web,tier=front\n  \
-    $ head -1 flows.log | tidegate zones which --zones zones.yaml")]
+#[command(
+    after_long_help = "Examples:\n  $ tidegate zones which --zones zones.yaml --namespace shop --labels app=web,tier=front\n  \
+    $ head -1 flows.log | tidegate zones which --zones zones.yaml"
+)]
 struct Which {
     /// Security zones
     #[arg(long, value_name = "FILE", env = "TIDEGATE_ZONES")]
@@ -67,7 +69,9 @@ struct Which {
 
 /// Check a zones file, and tell every problem at once
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate zones check zones.yaml\n  $ tidegate zones check zones.yaml --deny-warnings -o json")]
+#[command(
+    after_long_help = "Examples:\n  $ tidegate zones check zones.yaml\n  $ tidegate zones check zones.yaml --deny-warnings -o json"
+)]
 struct Check {
     /// Security zones
     #[arg(value_name = "FILE", env = "TIDEGATE_ZONES")]
@@ -106,7 +110,7 @@ fn which(args: &Which) -> anyhow::Result<Exit> {
     let mut line = Vec::new();
     std::io::stdin().lock().read_until(b'\n', &mut line)?;
     let mut scratch = String::new();
-    match calico::decode(line.trim_ascii(), &mut scratch) {
+    match decode(line.trim_ascii(), &mut scratch) {
         Ok(flow) => write(args.output, &table.explain(&flow))?,
         Err(error) => anyhow::bail!("the line on standard input is no flow: {}", error.message),
     }

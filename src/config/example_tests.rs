@@ -9,17 +9,15 @@ use super::{EXAMPLE, Input, Surroundings};
 use crate::yaml::{Document, Node, child};
 
 /// Keys that have a default and stand in the example with another value, because the example shows what must be given.
-const GIVEN: &[&str] = &["sources", "sources[].path", "sinks", "sinks.elasticsearch.hosts", "sinks.siem", "sinks.siem[].name"];
+const GIVEN: &[&str] =
+    &["sources", "sources[].path", "sinks", "sinks.elasticsearch.hosts", "sinks.siem", "sinks.siem[].name"];
 
 fn example_with_all_keys() -> String {
     EXAMPLE.replace("#: ", "")
 }
 
 fn input() -> Input {
-    Input {
-        surroundings: Surroundings { node_name: None, host_name: Some("node-a1".to_owned()) },
-        ..Input::default()
-    }
+    Input { surroundings: Surroundings { node_name: None, host_name: Some("node-a1".to_owned()) }, ..Input::default() }
 }
 
 /// Every key of the schema by its path, lists as `[]`, with its default. Not within values that have a form of their own.
@@ -95,7 +93,8 @@ fn values_of_the_example_are_the_defaults() {
         if GIVEN.contains(&key.as_str()) {
             continue;
         }
-        let written = if default.as_array().is_some_and(Vec::is_empty) { "a list".to_owned() } else { default.to_string() };
+        let written =
+            if default.as_array().is_some_and(Vec::is_empty) { "a list".to_owned() } else { default.to_string() };
         assert_eq!(value, written, "{key}");
         compared += 1;
     }

@@ -22,6 +22,8 @@ pub struct Input {
     /// In order of their application: a later one wins.
     pub overrides: Vec<Override>,
     pub surroundings: Surroundings,
+    /// For verbs that read no flows: nothing is said of missing sources.
+    pub without_sources: bool,
 }
 
 /// What the place where the program runs says about itself.
@@ -81,9 +83,10 @@ impl Input {
         let mut layers = Layers::default();
         let mut problems = Vec::new();
         if let Some((name, text)) = file {
-            let document =
-                Document::parse(text).map_err(|problem| vec![Located::in_file(name, problem)])?;
-            let found = document.check_schema(&schema::structure());
+            let document = Document::parse(text).map_err(|problem| vec![Located::in_file(name, problem)])?;
+            // An empty file is a configuration in which everything is still to be said: by flags, perhaps.
+            let empty = document.root().value == yaml::Value::Null;
+            let found = if empty { Vec::new() } else { document.check_schema(&schema::structure()) };
             problems.extend(found.into_iter().map(|problem| Located::in_file(name, discreet(problem, &document))));
             layers.tree = json_of(document.root());
             layers.file = Some((name.to_owned(), document));
@@ -94,7 +97,7 @@ impl Input {
         self.override_all(&mut layers, &mut problems);
         self.name_the_node(&mut layers);
         judge_forms(&layers, &mut problems);
-        let config = judge_rules(&layers, &mut problems);
+        let config = judge_rules(&layers, self.without_sources, &mut problems);
         sort(&mut problems);
         match config {
             Some(config) if problems.iter().all(|found| found.problem.severity == Severity::Warning) => {
@@ -210,12 +213,16 @@ fn judge_secret(value: &Value) -> Result<(), String> {
     let Value::Object(map) = value else {
         return Err(match value {
             Value::Null => format!("nothing stands here; {FORM}"),
-            _ => format!("a secret must not stand in the configuration; put it in a file or in the environment and {FORM}"),
+            _ => format!(
+                "a secret must not stand in the configuration; put it in a file or in the environment and {FORM}"
+            ),
         });
     };
     let mut entries = map.iter();
     match (entries.next(), entries.next()) {
-        (Some((key, Value::String(text))), None) if matches!(key.as_str(), "file" | "env") && !text.is_empty() => Ok(()),
+        (Some((key, Value::String(text))), None) if matches!(key.as_str(), "file" | "env") && !text.is_empty() => {
+            Ok(())
+        }
         (Some((key, _)), None) if matches!(key.as_str(), "file" | "env") => {
             Err(format!("{key} must be text that is not empty; {FORM}"))
         }
@@ -238,7 +245,7 @@ fn discreet(problem: Problem, document: &Document) -> Problem {
 }
 
 /// What remains when all wrong values are taken out, judged by meaning.
-fn judge_rules(layers: &Layers, problems: &mut Vec<Located>) -> Option<Config> {
+fn judge_rules(layers: &Layers, without_sources: bool, problems: &mut Vec<Located>) -> Option<Config> {
     let mut tree = layers.tree.clone();
     let wrong: Vec<String> = problems.iter().map(|found| found.problem.path.clone()).collect();
     wrong.iter().for_each(|path| prune(&mut tree, path));
@@ -252,6 +259,9 @@ fn judge_rules(layers: &Layers, problems: &mut Vec<Located>) -> Option<Config> {
         Err(_) => return None,
     };
     for (severity, path, message) in rules::judge(&config) {
+        if without_sources && path == "sources" {
+            continue;
+        }
         let told = wrong.iter().any(|wrong| is_within(&path, wrong) || is_within(wrong, &path));
         if !told {
             problems.push(layers.locate(severity, path, message));

@@ -13,6 +13,7 @@ mod load;
 mod origin;
 mod overrides;
 mod print;
+pub mod rooms;
 mod rules;
 mod scalar;
 mod schema;

@@ -112,7 +112,10 @@ fn glob(path: &str, pattern: &str, found: &mut Findings) {
     } else if !Path::new(pattern).is_absolute() {
         found.error(path, format!("{pattern:?} is not absolute; begin it with /"));
     } else if !brackets_close(pattern) {
-        found.error(path, format!("{pattern:?} is no valid glob: a [ or {{ is not closed; close it, or write \\[ for itself"));
+        found.error(
+            path,
+            format!("{pattern:?} is no valid glob: a [ or {{ is not closed; close it, or write \\[ for itself"),
+        );
     }
 }
 

@@ -33,8 +33,9 @@ impl FromStr for Span {
         if is_number(text) {
             return Err(format!("{text:?} has no unit; write \"{text}s\""));
         }
-        parse_span(text)
-            .ok_or_else(|| format!("{} is no duration; write a number and ms, s, m, h or d, as in \"10s\"", quoted(text)))
+        parse_span(text).ok_or_else(|| {
+            format!("{} is no duration; write a number and ms, s, m, h or d, as in \"10s\"", quoted(text))
+        })
     }
 }
 
@@ -204,9 +205,15 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, printed) in
-            [("500ms", "500ms"), ("10s", "10s"), ("60s", "60s"), ("1m30s", "90s"), ("5m", "5m"), ("1h", "1h"), ("0s", "0s")]
-        {
+        for (text, printed) in [
+            ("500ms", "500ms"),
+            ("10s", "10s"),
+            ("60s", "60s"),
+            ("1m30s", "90s"),
+            ("5m", "5m"),
+            ("1h", "1h"),
+            ("0s", "0s"),
+        ] {
             check::<Span>(text, Ok(printed));
         }
         check::<Span>("5", Err("\"5\" has no unit; write \"5s\""));
@@ -234,10 +241,7 @@ mod tests {
     fn listen_addresses() {
         check::<Listen>("127.0.0.1:9464", Ok("127.0.0.1:9464"));
         check::<Listen>("[::]:0", Ok("[::]:0"));
-        check::<Listen>(
-            ":9464",
-            Err("\":9464\" has no address; write \"127.0.0.1:9464\", or \"[::]:9464\" for all"),
-        );
+        check::<Listen>(":9464", Err("\":9464\" has no address; write \"127.0.0.1:9464\", or \"[::]:9464\" for all"));
         assert!("localhost:9464".parse::<Listen>().is_err_and(|e| e.contains("as in \"127.0.0.1:9464\"")));
     }
 }

@@ -123,7 +123,12 @@ fn for_each_node(node: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value
 }
 
 /// Visits every value of `value` that the resolved schema marks: its mark, whether it may be null, its path.
-pub(super) fn marked<'v>(schema: &Value, value: &'v Value, path: &str, visit: &mut impl FnMut(&str, bool, &'v Value, &str)) {
+pub(super) fn marked<'v>(
+    schema: &Value,
+    value: &'v Value,
+    path: &str,
+    visit: &mut impl FnMut(&str, bool, &'v Value, &str),
+) {
     if let Some(Value::String(mark)) = schema.get(MARK) {
         let nullable = schema.get("type").is_some_and(|kind| kind.as_array().is_some())
             || schema.get("default").is_some_and(Value::is_null);

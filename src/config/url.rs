@@ -135,7 +135,9 @@ impl FromStr for SiemUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let (url, options) = Self::with_options(text)?;
         match options.first() {
-            Some((key, value)) => Err(format!("options stand beside the url here; write {key}: {value} as a key of its own")),
+            Some((key, value)) => {
+                Err(format!("options stand beside the url here; write {key}: {value} as a key of its own"))
+            }
             None => Ok(url),
         }
     }

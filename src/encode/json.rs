@@ -55,7 +55,7 @@ pub fn end(out: &mut Vec<u8>, brace: u8) {
 }
 
 /// As [`end`], without the comma: the end of the document.
-pub fn finish(out: &mut Vec<u8>, brace: u8) {
+pub fn finish(out: &mut [u8], brace: u8) {
     debug_assert_eq!(out.last(), Some(&b','), "a member ends with its comma");
     if let Some(last) = out.last_mut() {
         *last = brace;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::address::Nets;
 use super::file::{self, EndpointKind, File};
 use super::glob::Glob;
-use super::matcher::{Key, Matcher, SetName, Unknowable};
+use super::matcher::{Key, Matcher, Ranges, SetName, Unknowable};
 use super::selector::{self, NAMESPACE_LABEL, Selector};
 use super::table::{Table, Zone};
 use super::{reach, rules};
@@ -37,19 +37,7 @@ pub(super) fn load(text: &str) -> Result<(Table, Vec<Problem>), Vec<Problem>> {
     let failed = check.has_errors();
     let mut problems = check.problems;
     Problem::sort(&mut problems);
-    if failed { Err(problems) } else { Ok((table(zones), problems)) }
-}
-
-fn table(mut zones: Vec<Zone>) -> Table {
-    let mut labels = Vec::new();
-    for matcher in zones.iter_mut().flat_map(|zone| &mut zone.matchers) {
-        for key in &mut matcher.keys {
-            if let Key::Labels(selector) | Key::HostEndpoint(selector) = key {
-                selector.assign(&mut labels);
-            }
-        }
-    }
-    Table { zones, labels }
+    if failed { Err(problems) } else { Ok((Table::new(zones), problems)) }
 }
 
 pub(super) struct Check<'d> {
@@ -198,7 +186,7 @@ impl<'d> Check<'d> {
                 "it only widens cidr, public and domain, and none of them stands here; remove it",
             );
         }
-        Matcher { keys, pods }
+        Matcher { keys: keys.into(), pods }
     }
 
     /// Each text read by `read`; what it refuses is a problem.
@@ -228,7 +216,7 @@ impl<'d> Check<'d> {
                 Ok(net) => except.push(net),
             }
         }
-        Key::Cidr { nets: Nets::new(&nets), except: Nets::new(&except) }
+        Key::Cidr(Box::new(Ranges { nets: Nets::new(&nets), except: Nets::new(&except) }))
     }
 
     fn selector(&mut self, path: &str, node: Option<&Node>) -> Option<Selector> {

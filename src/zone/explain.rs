@@ -73,7 +73,7 @@ pub(super) fn explain<'t>(table: &'t Table, subject: &Subject<'_>) -> EndExplana
 }
 
 fn explain_match(matcher: &Matcher, subject: &Subject<'_>) -> MatchExplanation {
-    match matcher.keys.iter().find(|key| !key.holds(subject, matcher.pods)) {
+    match matcher.keys.iter().find(|key| !(key.is_for(subject.kind, matcher.pods) && key.holds(subject))) {
         Some(key) => {
             MatchExplanation { matched: false, key: Some(key.name()), reason: why_not(key, subject, matcher.pods) }
         }
@@ -85,14 +85,15 @@ fn explain_match(matcher: &Matcher, subject: &Subject<'_>) -> MatchExplanation {
 }
 
 fn why_not(key: &Key, subject: &Subject<'_>, pods: bool) -> String {
-    let by_address = matches!(key, Key::Public(_) | Key::Cidr { .. } | Key::Domain(_));
+    let by_address = matches!(key, Key::Public(_) | Key::Cidr(_) | Key::Domain(_));
     if by_address && subject.kind.is_pod() && !pods {
         return format!("it is a pod, and {} matches pods only with pods: true", key.name());
     }
     match key {
         Key::EndpointType(_) => format!("it is {}", kind(subject)),
         Key::Namespace(_) => match &subject.end.namespace {
-            Some(namespace) => format!("its namespace is {namespace}"),
+            Some(namespace) if key.is_for(subject.kind, pods) => format!("its namespace is {namespace}"),
+            Some(_) => format!("it is {}, which is in no namespace", kind(subject)),
             None => "it is in no namespace".into(),
         },
         Key::NetworkSet(_) if subject.kind == Kind::Known(EndpointType::NetworkSet) => {
@@ -104,8 +105,10 @@ fn why_not(key: &Key, subject: &Subject<'_>, pods: bool) -> String {
             (None, Some(word)) => format!("the log has no address, only \"{word}\""),
             (None, None) => format!("the log has no address; public: {public} needs one"),
         },
-        Key::Cidr { nets, except } => match subject.ip {
-            Some(ip) if nets.contains(ip) && except.contains(ip) => format!("{ip} is among its exceptions"),
+        Key::Cidr(ranges) => match subject.ip {
+            Some(ip) if ranges.nets.contains(ip) && ranges.except.contains(ip) => {
+                format!("{ip} is among its exceptions")
+            }
             Some(ip) => format!("{ip} is in none of its ranges"),
             None => "the log has no address (aggregated)".into(),
         },

@@ -18,7 +18,7 @@ pub enum Side {
 #[derive(Debug)]
 pub(super) struct Matcher {
     /// Cheap ones first.
-    pub keys: Vec<Key>,
+    pub keys: Box<[Key]>,
     /// `pods: true`.
     pub pods: bool,
 }
@@ -29,15 +29,18 @@ pub(super) enum Key {
     Namespace(Vec<Glob>),
     NetworkSet(Vec<SetName>),
     Public(bool),
-    Cidr {
-        nets: Nets,
-        except: Nets,
-    },
+    Cidr(Box<Ranges>),
     Domain(Vec<Glob>),
     Labels(Selector),
     HostEndpoint(Selector),
     /// Flow logs do not carry what this key asks, so it never holds.
     Unknowable(Unknowable),
+}
+
+#[derive(Debug)]
+pub(super) struct Ranges {
+    pub nets: Nets,
+    pub except: Nets,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,27 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::Known(EndpointType::Workload),
+        Self::Known(EndpointType::Host),
+        Self::Known(EndpointType::NetworkSet),
+        Self::Known(EndpointType::Network),
+        Self::Namespaced,
+        Self::Unsaid,
+    ];
+
+    /// Its place in [`Kind::ALL`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Known(EndpointType::Workload) => 0,
+            Self::Known(EndpointType::Host) => 1,
+            Self::Known(EndpointType::NetworkSet) => 2,
+            Self::Known(EndpointType::Network) => 3,
+            Self::Namespaced => 4,
+            Self::Unsaid => 5,
+        }
+    }
+
     fn of(end: &End<'_>) -> Self {
         match (end.kind, &end.namespace) {
             (Some(kind), _) => Self::Known(kind),
@@ -109,9 +133,13 @@ impl<'a> Subject<'a> {
         self.end.name.as_deref().or(self.end.name_aggr.as_deref())
     }
 
-    /// Pods, host endpoints and network sets have labels, logged or not; a network has none.
+    /// Pods, host endpoints and network sets have labels, logged or not; an end of unsaid type may have.
     pub fn has_labels(&self) -> bool {
-        !matches!(self.kind, Kind::Known(EndpointType::Network) | Kind::Unsaid) || !self.end.labels.is_empty()
+        match self.kind {
+            Kind::Known(EndpointType::Network) => false,
+            Kind::Unsaid => !self.end.labels.is_empty(),
+            _ => true,
+        }
     }
 
     /// The log's own word for an address that aggregation took away: `pub` or `pvt`.
@@ -122,29 +150,44 @@ impl<'a> Subject<'a> {
 }
 
 impl Matcher {
-    pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.keys.iter().all(|key| key.holds(subject, self.pods))
+    /// Whether any end of this kind can match.
+    pub fn is_for(&self, kind: Kind) -> bool {
+        self.keys.iter().all(|key| key.is_for(kind, self.pods))
+    }
+
+    /// For ends of a kind that it [is for](Self::is_for).
+    pub fn holds(&self, subject: &Subject<'_>) -> bool {
+        self.keys.iter().all(|key| key.holds(subject))
     }
 }
 
 impl Key {
-    pub fn holds(&self, subject: &Subject<'_>, pods: bool) -> bool {
+    /// Whether it can hold for ends of this kind.
+    pub fn is_for(&self, kind: Kind, pods: bool) -> bool {
         match self {
-            Self::EndpointType(kind) => subject.kind.matches(*kind),
+            Self::EndpointType(of) => kind.matches(*of),
+            Self::Namespace(_) => kind.is_pod() || kind.is(EndpointType::NetworkSet),
+            Self::NetworkSet(_) => kind.is(EndpointType::NetworkSet),
+            Self::Public(_) | Self::Cidr(_) | Self::Domain(_) => pods || !kind.is_pod(),
+            Self::Labels(_) => !kind.is(EndpointType::Network),
+            Self::HostEndpoint(_) => kind.is(EndpointType::Host),
+            Self::Unknowable(_) => false,
+        }
+    }
+
+    /// Whether it holds, for an end of a kind that it [is for](Self::is_for).
+    pub fn holds(&self, subject: &Subject<'_>) -> bool {
+        match self {
+            Self::EndpointType(_) => true,
             Self::Namespace(globs) => {
                 subject.end.namespace.as_deref().is_some_and(|name| globs.iter().any(|glob| glob.matches(name)))
             }
-            Self::NetworkSet(sets) => {
-                subject.kind.is(EndpointType::NetworkSet) && sets.iter().any(|set| set.matches(subject))
-            }
-            Self::Public(public) => (pods || !subject.kind.is_pod()) && has_publicity(subject, *public),
-            Self::Cidr { nets, except } => (pods || !subject.kind.is_pod()) && is_within(subject, nets, except),
-            Self::Domain(globs) => {
-                (pods || !subject.kind.is_pod())
-                    && subject.domains.iter().any(|name| globs.iter().any(|glob| is_domain(glob, name)))
-            }
+            Self::NetworkSet(sets) => sets.iter().any(|set| set.matches(subject)),
+            Self::Public(public) => has_publicity(subject, *public),
+            Self::Cidr(ranges) => is_within(subject, ranges),
+            Self::Domain(globs) => subject.domains.iter().any(|name| globs.iter().any(|glob| is_domain(glob, name))),
             Self::Labels(selector) => subject.has_labels() && selector.holds(&subject.view),
-            Self::HostEndpoint(selector) => subject.kind.is(EndpointType::Host) && selector.holds(&subject.view),
+            Self::HostEndpoint(selector) => selector.holds(&subject.view),
             Self::Unknowable(_) => false,
         }
     }
@@ -156,7 +199,7 @@ impl Key {
             Self::Namespace(_) => "namespace",
             Self::NetworkSet(_) => "networkSet",
             Self::Public(_) => "public",
-            Self::Cidr { .. } => "cidr",
+            Self::Cidr(_) => "cidr",
             Self::Domain(_) => "domain",
             Self::Labels(_) => "labels",
             Self::HostEndpoint(_) => "hostEndpoint",
@@ -200,7 +243,8 @@ fn has_publicity(subject: &Subject<'_>, public: bool) -> bool {
 }
 
 /// Without an address, `pub` is within 0.0.0.0/0 and ::/0, and no exception can be seen.
-fn is_within(subject: &Subject<'_>, nets: &Nets, except: &Nets) -> bool {
+fn is_within(subject: &Subject<'_>, ranges: &Ranges) -> bool {
+    let Ranges { nets, except } = ranges;
     match subject.ip {
         Some(ip) => nets.contains(ip) && !except.contains(ip),
         None => subject.network() == Some("pub") && nets.has_everything(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::check;
 use super::explain::{self, EndExplanation, Explanation};
-use super::matcher::{Key, Matcher, Side, Subject, Unknowable};
+use super::matcher::{Key, Kind, Matcher, Side, Subject, Unknowable};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{End, Flow, Text, ZonePair};
 use crate::yaml::Problem;
@@ -15,6 +15,8 @@ use crate::yaml::Problem;
 #[derive(Debug)]
 pub struct Table {
     pub(super) zones: Vec<Zone>,
+    /// What can match an end of each kind at all, by [`Kind::index`]: zone and matcher, in the order of the file.
+    by_kind: [Vec<(u32, u32)>; Kind::ALL.len()],
     /// Labels that selectors ask for, by slot.
     pub(super) labels: Vec<Box<str>>,
 }
@@ -36,6 +38,23 @@ pub struct ZoneInfo<'t> {
 }
 
 impl Table {
+    pub(super) fn new(mut zones: Vec<Zone>) -> Self {
+        let mut labels = Vec::new();
+        for key in zones.iter_mut().flat_map(|zone| &mut zone.matchers).flat_map(|matcher| &mut matcher.keys) {
+            if let Key::Labels(selector) | Key::HostEndpoint(selector) = key {
+                selector.assign(&mut labels);
+            }
+        }
+        let by_kind = Kind::ALL.map(|kind| {
+            let all = zones
+                .iter()
+                .zip(0u32..)
+                .flat_map(|(zone, i)| zone.matchers.iter().zip(0u32..).map(move |(m, j)| (i, j, m)));
+            all.filter(|(.., matcher)| matcher.is_for(kind)).map(|(i, j, _)| (i, j)).collect()
+        });
+        Self { zones, by_kind, labels }
+    }
+
     /// Reads `zones.yaml`: the table and the warnings, or everything that is wrong, warnings included.
     pub fn load(text: &str) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         check::load(text)
@@ -48,8 +67,11 @@ impl Table {
 
     fn zone_of(&self, flow: &Flow<'_>, side: Side) -> &str {
         let subject = Subject::of(flow, side, &self.labels);
-        let zone = self.zones.iter().find(|zone| zone.matchers.iter().any(|matcher| matcher.matches(&subject)));
-        zone.map_or(UNKNOWN_ZONE, |zone| &zone.name)
+        let candidates = self.by_kind[subject.kind.index()].iter();
+        candidates
+            .map(|(zone, matcher)| (&self.zones[*zone as usize], *matcher as usize))
+            .find(|(zone, matcher)| zone.matchers[*matcher].holds(&subject))
+            .map_or(UNKNOWN_ZONE, |(zone, _)| &zone.name)
     }
 
     /// In the order of the file.
@@ -107,7 +129,7 @@ impl Field {
     fn is_asked_by(self, key: &Key) -> bool {
         match (self, key) {
             // `pub` answers for the ranges that hold everything.
-            (Self::Ip, Key::Cidr { nets, except }) => !nets.has_everything() || !except.is_empty(),
+            (Self::Ip, Key::Cidr(ranges)) => !ranges.nets.has_everything() || !ranges.except.is_empty(),
             (Self::Labels, Key::Labels(_) | Key::HostEndpoint(_)) | (Self::Domains, Key::Domain(_)) => true,
             (Self::NamespaceLabels, Key::Unknowable(what)) => *what == Unknowable::NamespaceLabels,
             (Self::ServiceAccount, Key::Unknowable(what)) => *what == Unknowable::ServiceAccount,

@@ -9,7 +9,8 @@ use crate::support::{Ran, root, run, run_command, temp_dir, tidegate};
 fn cases(area: &str) -> Vec<PathBuf> {
     let area = root().join("fixtures").join(area);
     let entries = std::fs::read_dir(&area).unwrap_or_else(|error| panic!("{}: {error}", area.display()));
-    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    let mut cases: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
     cases.sort();
     cases
 }
@@ -102,7 +103,9 @@ fn flag_stands_above_environment_above_file_above_default() {
     // What is printed is a configuration again, and the same one.
     std::fs::write(dir.path().join("again.yaml"), &printed).expect("written");
     let again = run_command(tidegate(&["config", "print", "-c", "again.yaml"]).current_dir(dir.path()), "");
-    let values = |text: &str| text.lines().map(|line| line.split("  #").next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    let values = |text: &str| {
+        text.lines().map(|line| line.split("  #").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(values(&again.expect_code(0).stdout), values(&printed));
 }
 
@@ -117,7 +120,8 @@ fn the_node_is_named_by_its_surroundings() {
 
 #[test]
 fn schema_and_example_are_printed() {
-    let schema: serde_json::Value = serde_json::from_str(&run(&["config", "schema"], "").expect_code(0).stdout).expect("JSON");
+    let schema: serde_json::Value =
+        serde_json::from_str(&run(&["config", "schema"], "").expect_code(0).stdout).expect("JSON");
     assert_eq!(schema["title"], "Tidegate configuration");
     let example = run(&["config", "example"], "").expect_code(0).stdout;
     assert_eq!(example, std::fs::read_to_string(root().join("deploy/tidegate.example.yaml")).expect("the example"));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tidegate::decode::calico::decode;
 use tidegate::zone::Table;
 
 fn cases() -> Vec<PathBuf> {
@@ -39,5 +40,44 @@ fn every_problem_of_a_zone_file_is_told() {
         };
         let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         golden(&case.join("expected.problems"), &lines);
+    }
+}
+
+#[test]
+fn every_flow_of_a_fixture_is_in_its_zones() {
+    let mut seen = 0;
+    for case in cases() {
+        let Ok(input) = fs::read(case.join("input.jsonl")) else { continue };
+        let text = fs::read_to_string(case.join("zones.yaml")).unwrap();
+        let (table, _) = Table::load(&text).unwrap_or_else(|problems| panic!("{}: {problems:?}", case.display()));
+        let mut lines = String::new();
+        for line in input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let mut scratch = String::new();
+            let flow = decode(line, &mut scratch).unwrap();
+            let (zones, explained) = (table.classify(&flow), table.explain(&flow));
+            assert_eq!((explained.source.zone, explained.destination.zone), (zones.source, zones.dest));
+            let (source, dest) = (explained.source.end, explained.destination.end);
+            let cross = if zones.is_cross(false) { "cross-zone" } else { "not cross-zone" };
+            lines += &format!("{} -> {}: {cross} ({source} -> {dest})\n", zones.source, zones.dest);
+            seen += 1;
+        }
+        golden(&case.join("expected.zones"), &lines);
+    }
+    assert!(seen > 0);
+}
+
+/// The page for users must not teach what does not load.
+#[test]
+fn every_zone_list_of_the_page_loads() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/docs/zones.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lists: Vec<&str> = blocks.filter(|block| block.contains("zones:\n")).collect();
+    assert!(lists.len() >= 5, "{lists:?}");
+    for block in lists {
+        let header = if block.contains("apiVersion") { "" } else { "apiVersion: zones/v1\n" };
+        match Table::load(&format!("{header}{block}")) {
+            Ok((_, warnings)) => assert_eq!(warnings, [], "{block}"),
+            Err(problems) => panic!("{block}\n{problems:#?}"),
+        }
     }
 }

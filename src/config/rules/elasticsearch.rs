@@ -1,7 +1,7 @@
 //! Rules of `sinks.elasticsearch`.
 
 use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
-use crate::config::scalar::{Size, Span};
+use crate::config::scalar::{Size, Span, quoted};
 use crate::config::shape::{Auth, Elasticsearch, Tls};
 use crate::config::url::HttpUrl;
 
@@ -19,8 +19,10 @@ pub(super) fn judge(elasticsearch: &Elasticsearch, found: &mut Findings) {
     found.size(at("batch.bytes"), batch.bytes, Size::kib(64), Size::mib(32));
     found.span(at("batch.age"), batch.age, Span(std::time::Duration::from_millis(10)), Span::seconds(60));
     if elasticsearch.in_flight < batch.bytes {
-        let message =
-            format!("{} is less than one batch (batch.bytes is {}); write at least that", elasticsearch.in_flight, batch.bytes);
+        let message = format!(
+            "{} is less than one batch (batch.bytes is {}); write at least that",
+            elasticsearch.in_flight, batch.bytes
+        );
         found.error(at("in_flight"), message);
     }
     found.span(at("timeout"), elasticsearch.timeout, SECOND, TEN_MINUTES);
@@ -37,20 +39,20 @@ fn hosts(hosts: &[HttpUrl], found: &mut Findings) {
     }
 }
 
-/// What Elasticsearch allows in the namespace part of a data stream's name.
+/// Less than Elasticsearch allows in the namespace part of a data stream's name: what needs no escape anywhere.
 fn namespace(namespace: &str, found: &mut Findings) {
-    let forbidden = |c: char| c.is_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:-"#.contains(c);
-    if namespace.is_empty() || namespace.len() > 100 || namespace.contains(forbidden) {
-        found.error(
-            format!("{AT}.namespace"),
-            format!("{namespace:?} is no namespace; write 1 to 100 bytes in lower case, without - and other signs but _ and ."),
-        );
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+    if namespace.is_empty() || namespace.len() > 100 || !namespace.chars().all(allowed) {
+        let message =
+            format!("{} is no namespace; write lower-case letters, digits, _ and ., at most 100", quoted(namespace));
+        found.error(format!("{AT}.namespace"), message);
     }
 }
 
 fn auth(auth: &Auth, found: &mut Findings) {
     let at = format!("{AT}.auth");
-    let given = usize::from(auth.api_key.is_some()) + usize::from(auth.basic.is_some()) + usize::from(auth.bearer.is_some());
+    let given =
+        usize::from(auth.api_key.is_some()) + usize::from(auth.basic.is_some()) + usize::from(auth.bearer.is_some());
     if given != 1 {
         let what = if given == 0 { "nothing is given" } else { "more than one is given" };
         found.error(&at, format!("{what}; write one of api_key, basic and bearer"));
@@ -60,7 +62,10 @@ fn auth(auth: &Auth, found: &mut Findings) {
             found.error(format!("{at}.basic.username"), "no user is given; write username: NAME");
         }
         if basic.password.is_none() {
-            found.error(format!("{at}.basic.password"), "no password is given; write password: {file: PATH} or {env: NAME}");
+            found.error(
+                format!("{at}.basic.password"),
+                "no password is given; write password: {file: PATH} or {env: NAME}",
+            );
         }
     }
 }

@@ -73,11 +73,17 @@ fn tls(at: &str, tls: &SiemTls, found: &mut Findings) {
         }
     }
     if !tls.fingerprints.is_empty() && (tls.ca_file.is_some() || tls.server_name.is_some()) {
-        found.warning(format!("{at}.fingerprints"), "they stand instead of CA and name: ca_file and server_name are not used");
+        found.warning(
+            format!("{at}.fingerprints"),
+            "they stand instead of CA and name: ca_file and server_name are not used",
+        );
     }
 }
 
+/// RFC 5425 §4.2.2: SHA-256, and SHA-1 for old receivers.
 fn is_fingerprint(text: &str) -> bool {
-    let byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-    text.strip_prefix("sha-256:").is_some_and(|hex| hex.split(':').count() == 32 && hex.split(':').all(byte))
+    let octet = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+    [("sha-256:", 32), ("sha-1:", 20)].iter().any(|(kind, octets)| {
+        text.strip_prefix(kind).is_some_and(|hex| hex.split(':').count() == *octets && hex.split(':').all(octet))
+    })
 }

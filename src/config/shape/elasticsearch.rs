@@ -15,7 +15,7 @@ pub struct Elasticsearch {
     /// Nodes of one cluster, as `https://HOST:PORT` with a path prefix if need be; at least one. A node that fails is
     /// left alone for a while and tried again.
     pub hosts: Vec<HttpUrl>,
-    /// Namespace of the data stream: lower case, no `-`, at most 100 bytes. Default: `default`.
+    /// Namespace of the data stream: lower-case letters, digits, `_` and `.`, at most 100. Default: `default`.
     pub namespace: String,
     /// Who we are to the server: one of `api_key`, `basic` and `bearer`. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,9 +33,6 @@ pub struct Elasticsearch {
     /// How long the server may take to answer a request, 1s to 10m; then the outcome is uncertain and the batch is sent
     /// again. Default: `60s`.
     pub timeout: Span,
-    /// Whether documents that may have been written before, and that the current write index cannot protect, are looked
-    /// up before they are sent again. `never`: possible repeats are counted. Default: `auto`.
-    pub lookup: Lookup,
     /// `event.outcome` of a denied flow. `failure`: the connection did not come about; `success`: the policy did its
     /// work. Default: `failure`.
     pub denied_outcome: DeniedOutcome,
@@ -56,7 +53,6 @@ impl Default for Elasticsearch {
             batch: Batch::default(),
             in_flight: Size::mib(8),
             timeout: Span::seconds(60),
-            lookup: Lookup::default(),
             denied_outcome: DeniedOutcome::default(),
             process_args: ProcessArgs::default(),
             dead_letter: DeadLetter::default(),
@@ -108,15 +104,6 @@ impl Default for Batch {
     fn default() -> Self {
         Self { bytes: Size::mib(1), lines: 2000, age: Span::seconds(1) }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Lookup {
-    #[default]
-    Auto,
-    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -89,8 +89,8 @@ pub struct SiemTls {
     /// Name that the receiver's certificate must carry. Default: the host of `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// Fingerprints of accepted certificates (RFC 5425), `sha-256:` and 32 bytes in hex with colons; they stand instead
-    /// of CA and name. Default: none.
+    /// Fingerprints of accepted certificates (RFC 5425), `sha-256:` and 32 octets in hex with colons (or `sha-1:` and 20);
+    /// they stand instead of CA, name and validity. Default: none.
     pub fingerprints: Vec<String>,
 }
 

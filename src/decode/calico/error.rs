@@ -76,16 +76,24 @@ fn column(line: &[u8], at: usize) -> usize {
     original + at.saturating_sub(repaired) + 1
 }
 
-/// A short piece of the text around a place, escaped so that it can be printed anywhere.
+/// A short piece of the text around a place, with what cannot be printed escaped.
 fn quote(text: &str, at: usize, before: &str) -> String {
     let start = text.floor_char_boundary(at.saturating_sub(QUOTE_BEFORE));
-    let mut piece = String::new();
-    for shown in text[start..].chars().map(char::escape_debug) {
-        if piece.chars().count() + shown.len() > QUOTE_LIMIT - 2 {
+    let (mut piece, mut length) = (String::new(), 0);
+    for character in text[start..].chars() {
+        // Quotes and backslashes stay as they are: JSON is full of them.
+        let plain = matches!(character, '"' | '\'' | '\\');
+        length += if plain { 1 } else { character.escape_debug().len() };
+        // One is left for the ellipsis.
+        if length >= QUOTE_LIMIT {
             piece.push('…');
             break;
         }
-        piece.extend(shown);
+        if plain {
+            piece.push(character);
+        } else {
+            piece.extend(character.escape_debug());
+        }
     }
     if piece.is_empty() { String::new() } else { format!("{before}`{piece}`") }
 }

@@ -353,7 +353,7 @@ fn lines_that_are_no_flows() {
         "not_json",
         "control character (\\u0000-\\u001F) found while parsing a string at byte 12",
     );
-    refused(b"{\"proto\":\"t\x1bp\"}", "not_json", "at byte 12, near `{\\\"proto\\\":\\\"t\\u{1b}p\\\"}`");
+    refused(b"{\"proto\":\"t\x1bp\"}", "not_json", "at byte 12, near `{\"proto\":\"t\\u{1b}p\"}`");
     refused(br#"{"proto":"\x"}"#, "not_json", "invalid escape at byte 12");
     refused(b"\xef\xbb\xbf{", "not_json", "at byte 4");
     refused(b"{\"a\":\"\xff\xff\xff\", oops}", "not_json", "key must be a string at byte 13");

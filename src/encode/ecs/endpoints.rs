@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::encode::ProcessArgs;
 use crate::model::flow::{Seat, Traffic};
+use crate::model::trace::{END_OF_TIER, PolicyKind};
 use crate::model::{End, EndpointType, Flow, Process, ZonePair, net};
 
 use super::json::{self, key};
@@ -183,15 +184,11 @@ fn node_name<'f>(end: &'f End<'_>) -> Option<&'f str> {
 
 /// `rule.*` from the policy that decided.
 pub fn rule(out: &mut Vec<u8>, flow: &Flow<'_>) {
-    const PROFILE: &str = "__PROFILE__";
-    const END_OF_TIER: i32 = -1;
     let Some(hit) = flow.deciding() else { return };
-    let category = if hit.tier == PROFILE {
-        "profile"
-    } else if hit.rule_index == Some(END_OF_TIER) || hit.name.starts_with("eot:") {
-        "end-of-tier"
-    } else {
-        "policy"
+    let category = match (hit.kind, hit.rule_index) {
+        (PolicyKind::Profile, _) => "profile",
+        (PolicyKind::EndOfTier, _) | (_, Some(END_OF_TIER)) => "end-of-tier",
+        _ => "policy",
     };
     // `index|tier|name|action[|rule index]`: what follows the index names the rule.
     let id = hit.raw.split_once('|').map_or(hit.raw, |(_, rest)| rest);

@@ -14,6 +14,7 @@ const MAX_ENTRIES: usize = 256;
 const MAX_NAME: usize = 512;
 /// Kubernetes allows 63 bytes in a label's value.
 const MAX_VALUE: usize = 8191;
+const MAX_NUMBER: usize = 64;
 /// Elasticsearch refuses a flattened field deeper than 20, the field itself included.
 const MAX_DEPTH: usize = 16;
 
@@ -121,8 +122,19 @@ fn is_fit(value: &str) -> bool {
     match bytes.first() {
         Some(b'"') => value.len() <= MAX_VALUE,
         Some(b'{' | b'[') => value.len() <= MAX_VALUE && Nested { bytes, at: 0 }.value(0).is_some(),
-        Some(_) => value.len() <= 64,
+        Some(_) => is_fit_scalar(bytes),
         None => false,
+    }
+}
+
+/// A number beyond what readers of JSON have (`1e999`) would make them refuse the document.
+fn is_fit_scalar(bytes: &[u8]) -> bool {
+    match bytes {
+        b"true" | b"false" | b"null" => true,
+        number => {
+            let parsed = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok());
+            number.len() <= MAX_NUMBER && parsed.is_some_and(f64::is_finite)
+        }
     }
 }
 
@@ -221,7 +233,7 @@ impl<'a> Nested<'a> {
         {
             self.at += 1;
         }
-        (begin..begin + 65).contains(&self.at).then_some(()).filter(|()| self.at > begin)
+        is_fit_scalar(&self.bytes[begin..self.at]).then_some(())
     }
 
     /// The next byte that is no white space.

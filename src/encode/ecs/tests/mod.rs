@@ -492,6 +492,10 @@ fn unknown_fields_stay_what_a_flattened_field_takes() {
     check_capped(extra_of(&[("x", deep(17))]), at, &json!({"x": deep(17)}), 1);
     check_capped(extra_of(&[("x", deep(16))]), at, &json!({"x": serde_json::from_str::<Value>(deep(16)).unwrap()}), 0);
     check_capped(extra_of(&[("x", deep(5000))]), at, &json!({"x": &deep(5000)[..8191]}), 1);
+    // Valid JSON, but a document with such a number could not be read back.
+    for unfit in ["1e999", "[-1e999]"] {
+        check_capped(extra_of(&[("x", unfit)]), at, &json!({"x": unfit}), 1);
+    }
     let digits: &'static str = "1".repeat(2000).leak();
     check_capped(extra_of(&[("x", digits)]), at, &json!({"x": digits}), 1);
 }

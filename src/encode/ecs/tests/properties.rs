@@ -167,7 +167,7 @@ fn assert_plain(path: &str, value: &Value) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn any_flow_is_a_plain_document(flow in any_flow()) {

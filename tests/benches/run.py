@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""One run of the agent against the stand-in sink: CPU-seconds a million flows, peak memory, what arrived. One JSON line.
+
+usage: run.py [options] [-- AGENT OPTIONS…]
+
+The input is generated once and kept. The agent runs with --once, pinned to CPU 0 and the sink to CPU 1 (--no-pin leaves
+both to the kernel), until it ends by itself, or until nothing has arrived for --stall seconds. Figures are judged with
+--max-cpu and --max-rss; the exit code is 1 when one is missed or a document is missing, refused or repeated.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
+POLL_S = 0.1
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default="tidegate", help="what the line calls the run")
+    parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "release/tidegate")
+    parser.add_argument("--sink", type=pathlib.Path, default=BUILD / "release/examples/bulk_sink")
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--level", type=int, choices=(0, 1, 2), default=0, help="aggregation level of the input")
+    parser.add_argument("--seq", action="store_true",
+                        help="number the lines, to count repeats by (each line then has an unknown field: it costs more)")
+    parser.add_argument("--data", type=pathlib.Path, help="input instead of the generated one; --lines says how many")
+    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tidegate-bench")
+    parser.add_argument("--sink-options", default="", help='passed on, such as "--ids --cut-every 50"')
+    parser.add_argument("--no-pin", dest="pin", action="store_false")
+    parser.add_argument("--stall", type=float, default=30, metavar="SECONDS")
+    parser.add_argument("--max-cpu", type=float, metavar="SECONDS", help="CPU-seconds a million flows at most")
+    parser.add_argument("--max-rss", type=float, metavar="MIB", help="peak resident memory at most")
+    parser.add_argument("agent_options", nargs="*", metavar="AGENT OPTIONS")
+    args = parser.parse_args()
+    for binary in (args.agent, args.sink):
+        if not binary.is_file():
+            sys.exit(f"run.py: {binary} is not there; README.md says how to build it")
+    return args
+
+
+def input_file(args):
+    if args.data:
+        return args.data.resolve()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    path = args.cache / f"flows-{args.lines}-level{args.level}{'-seq' if args.seq else ''}.log"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        options = ["--level", str(args.level), *(["--seq"] if args.seq else [])]
+        subprocess.run([sys.executable, HERE / "gen_flows.py", str(args.lines), part, *options], check=True)
+        part.rename(path)
+    return path.resolve()
+
+
+def pinned(args, cpu):
+    if not args.pin or cpu not in os.sched_getaffinity(0):
+        return None
+    return lambda: os.sched_setaffinity(0, {cpu})
+
+
+class Sink:
+    def __init__(self, args):
+        command = [args.sink, "--listen", "127.0.0.1:0", *args.sink_options.split(), *(["--seq"] if args.seq else [])]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=pinned(args, 1))
+        first = self.process.stdout.readline()
+        if not first:
+            sys.exit("run.py: the sink ended")
+        self.url = "http://" + first.split()[-1]
+
+    def stats(self):
+        with urllib.request.urlopen(self.url + "/_stats", timeout=30) as answer:
+            return json.load(answer)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Agent:
+    """The agent as one process: CPU from its end, memory as the highest mark seen while it ran."""
+
+    def __init__(self, args, data, sink_url, state):
+        command = [args.agent, "run", "--source", data, "--elasticsearch", sink_url, "--state-dir", state / "state",
+                   "--cluster", "bench", "--node", "bench-node", "--once", *args.agent_options]
+        self.log = open(state / "agent.log", "wb")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=pinned(args, 0))
+        self.peak_kib = 0
+        self.exit_code = None
+        self.usage = None
+
+    def running(self):
+        if self.exit_code is None:
+            self.peak_kib = max(self.peak_kib, self.high_water())
+            self.reap(os.WNOHANG)
+        return self.exit_code is None
+
+    def high_water(self):
+        # Not ru_maxrss: a child starts with its parent's mark there.
+        try:
+            with open(f"/proc/{self.process.pid}/status") as status:
+                return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0)
+        except OSError:
+            return 0
+
+    def reap(self, options):
+        pid, status, usage = os.wait4(self.process.pid, options)
+        if pid:
+            self.exit_code, self.usage = os.waitstatus_to_exitcode(status), usage
+            self.process.returncode = self.exit_code
+
+    def stop(self):
+        """How long it took to end after SIGTERM."""
+        if self.exit_code is not None:
+            return 0.0
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        while self.running() and time.monotonic() - began < 30:
+            time.sleep(POLL_S)
+        if self.exit_code is None:
+            self.process.kill()
+            self.reap(0)
+        return time.monotonic() - began
+
+
+def measure(args, data, sink, state):
+    before, load = sink.stats(), os.getloadavg()[0]
+    agent = Agent(args, data, sink.url, state)
+    try:
+        last, moved = -1, time.monotonic()
+        while agent.running() and time.monotonic() - moved < args.stall:
+            time.sleep(POLL_S)
+            seen = sink.stats()["seen"]
+            if seen != last:
+                last, moved = seen, time.monotonic()
+        stalled = agent.exit_code is None
+    finally:
+        stop_s = agent.stop()
+        agent.log.close()
+    return agent, sink.stats(), {"load_before": load, "stalled": stalled, "stop_s": stop_s, "start_s": before["now_s"]}
+
+
+def result(args, data, agent, stats, run):
+    million = max(stats["docs"], 1) / 1e6
+    cpu = agent.usage.ru_utime + agent.usage.ru_stime
+    wall = stats["last_s"] - run["start_s"]
+    requests = max(stats["requests"], 1)
+    return {
+        "name": args.name, "lines": args.lines, "docs": stats["docs"], "exit_code": agent.exit_code,
+        "cpu_s_per_million": round(cpu / million, 2), "flows_per_cpu_s": round(stats["docs"] / cpu) if cpu else 0,
+        "peak_rss_mib": round(agent.peak_kib / 1024, 1),
+        "user_s": round(agent.usage.ru_utime, 2), "sys_s": round(agent.usage.ru_stime, 2), "wall_s": round(wall, 2),
+        "flows_per_s": round(stats["docs"] / wall) if wall > 0 else 0,
+        "file_mb": round(data.stat().st_size / 1e6, 1), "raw_mb": round(stats["raw_bytes"] / 1e6, 1),
+        "wire_mb": round(stats["wire_bytes"] / 1e6, 1),
+        "raw_to_file": ratio(stats["raw_bytes"], data.stat().st_size),
+        "wire_to_raw": ratio(stats["wire_bytes"], stats["raw_bytes"]),
+        "requests": stats["requests"], "docs_per_request": round(stats["docs"] / requests),
+        "connections": stats["connections"], "seq_distinct": stats["seq_distinct"],
+        "seq_repeats": stats["seq_repeats"], "conflicts": stats["conflicts"], "refused_items": stats["refused_items"],
+        "rejected_requests": stats["rejected_requests"], "cut_requests": stats["cut_requests"],
+        "malformed": stats["malformed"], "pinned": args.pin, "stalled": run["stalled"],
+        "stop_s": round(run["stop_s"], 2), "load_before": round(run["load_before"], 2),
+    }
+
+
+def ratio(part, whole):
+    return round(part / whole, 3) if whole else 0
+
+
+def misses(args, line):
+    if line["stalled"]:
+        yield f"nothing arrived for {args.stall:g} s"
+    if line["exit_code"] != 0:
+        yield f"the agent's exit code is {line['exit_code']}"
+    # Refused with 400 is refused for good; everything else must be there, once.
+    faults = "--item400-every" in args.sink_options
+    arrived = line["seq_distinct"] if args.seq else line["docs"]
+    if not faults and arrived != args.lines:
+        yield f"{arrived} documents of {args.lines} lines"
+    if line["seq_repeats"]:
+        yield f"{line['seq_repeats']} repeated documents"
+    if line["malformed"]:
+        yield f"{line['malformed']} malformed bulk lines"
+    if args.max_cpu is not None and line["cpu_s_per_million"] > args.max_cpu:
+        yield f"{line['cpu_s_per_million']} CPU-seconds a million, {args.max_cpu:g} allowed"
+    if args.max_rss is not None and line["peak_rss_mib"] > args.max_rss:
+        yield f"{line['peak_rss_mib']} MiB at the peak, {args.max_rss:g} allowed"
+
+
+def main():
+    args = arguments()
+    data = input_file(args)
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as state:
+        state = pathlib.Path(state)
+        sink = Sink(args)
+        try:
+            agent, stats, run = measure(args, data, sink, state)
+        finally:
+            sink.stop()
+        line = result(args, data, agent, stats, run)
+        print(json.dumps(line), flush=True)
+        missed = list(misses(args, line))
+        for miss in missed:
+            print(f"run.py: {miss}", file=sys.stderr)
+        if missed:
+            tail = (state / "agent.log").read_bytes()[-2000:].decode(errors="replace")
+            print(f"run.py: the end of the agent's log:\n{tail}", file=sys.stderr)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
