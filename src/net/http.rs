@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    pub tls: TlsConfig,
+    /// `None` where no peer's URL is https: then no certificate store needs to exist.
+    pub tls: Option<TlsConfig>,
     pub connect_timeout: Duration,
     /// From the first byte of a request to the last of its answer.
     pub timeout: Duration,
@@ -114,15 +115,20 @@ impl Http {
 }
 
 /// When each certificate file last changed. Links are followed, so a swapped mount shows.
-fn stamps(tls: &TlsConfig) -> Vec<Option<SystemTime>> {
+fn stamps(tls: &Option<TlsConfig>) -> Vec<Option<SystemTime>> {
+    let Some(tls) = tls else { return Vec::new() };
     let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
     [&tls.ca_file, &tls.certificate_file, &tls.key_file].into_iter().flatten().map(changed).collect()
 }
 
 fn build(config: &HttpConfig) -> Result<Client, HttpError> {
-    let tls = tls::client_config(&config.tls)?;
+    // Without any: a host named https by mistake still fails, since nothing is believed.
+    let tls = match &config.tls {
+        Some(tls) => (*tls::client_config(tls)?).clone(),
+        None => tls::no_trust()?,
+    };
     Client::builder()
-        .tls_backend_preconfigured((*tls).clone())
+        .tls_backend_preconfigured(tls)
         .http1_only()
         .connect_timeout(config.connect_timeout)
         .timeout(config.timeout)
@@ -171,7 +177,7 @@ fn describe(error: &reqwest::Error) -> String {
         _ => "the connection broke".to_owned(),
     };
     while let Some(error) = cause {
-        if let Some(remedy) = error.downcast_ref::<std::io::Error>().and_then(tls::explain) {
+        if let Some(remedy) = error.downcast_ref().and_then(explain_inside) {
             return format!("{text}: {remedy}");
         }
         if error.source().is_none() {
@@ -180,6 +186,11 @@ fn describe(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// TLS errors come as an I/O error inside another, whose `source` skips the inner one.
+fn explain_inside(error: &std::io::Error) -> Option<String> {
+    tls::explain(error).or_else(|| explain_inside(error.get_ref()?.downcast_ref()?))
 }
 
 #[cfg(test)]

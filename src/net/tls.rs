@@ -80,6 +80,13 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
     Ok(Arc::new(client))
 }
 
+/// A configuration that believes nobody, for a client that speaks plain text only but must be given one.
+pub fn no_trust() -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 /// The name to ask the peer for (SNI) and to check: the configured one, else the host that we connect to. An IPv6
 /// address may stand in brackets, as in a URL.
 pub fn server_name(config: &TlsConfig, host: &str) -> Result<ServerName<'static>, TlsError> {

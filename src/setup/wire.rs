@@ -134,7 +134,7 @@ impl Wire {
 }
 
 fn own(config: &Config) -> Result<Way, SetupError> {
-    let config = HttpConfig { tls: config.tls.clone(), connect_timeout: CONNECT_TIMEOUT, timeout: TIMEOUT };
+    let config = HttpConfig { tls: Some(config.tls.clone()), connect_timeout: CONNECT_TIMEOUT, timeout: TIMEOUT };
     Ok(Way::Own(Box::new(Http::new(config)?)))
 }
 

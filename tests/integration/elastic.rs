@@ -1,1 +1,6 @@
-//! (to be written)
+//! The Elasticsearch sink, driven as a lane drives it: against real Elasticsearch and OpenSearch, and against a scripted
+//! peer for what real servers cannot be made to do.
+
+mod lane;
+mod real;
+mod scripted;

@@ -94,7 +94,9 @@ impl Config {
     }
 
     fn http(&self) -> HttpConfig {
-        HttpConfig { tls: self.tls.clone(), connect_timeout: self.connect_timeout, timeout: self.timeout }
+        let secure = self.hosts.iter().any(|host| host.starts_with("https"));
+        let tls = secure.then(|| self.tls.clone());
+        HttpConfig { tls, connect_timeout: self.connect_timeout, timeout: self.timeout }
     }
 }
 

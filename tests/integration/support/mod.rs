@@ -4,6 +4,10 @@
 //! Nothing here knows a peer's protocol; whoever tests against a server keeps its harness beside that test.
 #![allow(dead_code, reason = "one binary holds all tests; not every helper has a user at every moment")]
 
+pub mod fake_bulk;
+pub mod reduce;
+pub mod servers;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
