@@ -1,10 +1,12 @@
-//! Golden documents: `fixtures/flows/<case>/input.jsonl` → `expected.ecs.jsonl`, byte for byte.
+//! Golden documents: `fixtures/flows/<case>/input.jsonl` → `expected.ecs.jsonl`, byte for byte; with zones where the case
+//! has a `zones.yaml`.
 
 use std::path::{Path, PathBuf};
 
 use tidegate::decode::decode;
 use tidegate::encode::ecs::{Config, Encoder};
-use tidegate::model::{Body, Event, FileKey, LineId, Origin, RawLine, ZonePair};
+use tidegate::model::{Body, Event, FileKey, LineId, Origin, RawLine};
+use tidegate::zone::Table;
 
 use super::{assert_file, in_repository};
 
@@ -29,23 +31,22 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The documents of every case as the golden files have them, and once more with a clock and zones.
+/// The documents of every case as the golden files have them, and once more with a clock.
 pub fn documents() -> Vec<Document> {
-    let cross_zone =
-        Around { read_at_ms: Some(4_102_444_800_000), zones: Some(ZonePair { source: "dmz", dest: "app" }) };
-    let around = [Around::default(), cross_zone];
-    cases().iter().flat_map(|case| around.iter().flat_map(|around| encode(case, around))).collect()
+    const YEAR_2100: i64 = 4_102_444_800_000;
+    cases().iter().flat_map(|case| [None, Some(YEAR_2100)].into_iter().flat_map(|now| encode(case, now))).collect()
 }
 
-/// What an event has beside its line.
-#[derive(Default)]
-struct Around {
-    read_at_ms: Option<i64>,
-    zones: Option<ZonePair<'static>>,
+fn zones(case: &Path) -> Option<Table> {
+    let text = std::fs::read_to_string(case.join("zones.yaml")).ok()?;
+    let (table, warnings) = Table::load(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(warnings.len(), 0, "{warnings:?}");
+    Some(table)
 }
 
 /// What the agent would send for a case's input.
-fn encode(case: &Path, around: &Around) -> Vec<Document> {
+fn encode(case: &Path, read_at_ms: Option<i64>) -> Vec<Document> {
+    let table = zones(case);
     let input = std::fs::read(case.join("input.jsonl")).expect("an input");
     let first_line = input.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let key = FileKey::new(CLUSTER, NODE, first_line);
@@ -66,12 +67,13 @@ fn encode(case: &Path, around: &Around) -> Vec<Document> {
             path: Some(PATH),
             offset: start as u64,
             id: LineId::new(end_time, key, start as u64, line),
-            read_at_ms: around.read_at_ms,
+            read_at_ms,
         };
         let mut text = Vec::new();
         match decode(line, &mut scratch) {
             Ok(flow) => {
-                let event = Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones: around.zones };
+                let zones = table.as_ref().map(|table| table.classify(&flow));
+                let event = Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones };
                 encoder.encode(&event, &mut text);
             }
             Err(error) => {
@@ -91,8 +93,7 @@ fn documents_are_as_expected() {
     let cases = cases();
     assert!(cases.len() > 10, "only {} cases", cases.len());
     for case in cases {
-        let documents: String =
-            encode(&case, &Around::default()).iter().map(|document| format!("{}\n", document.text)).collect();
+        let documents: String = encode(&case, None).iter().map(|document| format!("{}\n", document.text)).collect();
         assert_file(&case.join("expected.ecs.jsonl"), &documents);
     }
 }

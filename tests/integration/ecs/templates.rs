@@ -169,7 +169,8 @@ fn page() -> String {
         "*List*: always a list in the document. *When*: `always`; `flow` lines that are flows; `raw` lines that are \
          not; `clock` not in conversions; `zones` with `zones.yaml`.\n\
          OpenSearch has `flat_object` for `flattened`, `keyword` for `constant_keyword` and `text` for \
-         `match_only_text`.\n",
+         `match_only_text`; in a `flat_object` labels can be searched but not counted by value, so count \
+         `orchestrator.resource.label` there.\n",
     );
     for (level, title) in [("ecs", "Elastic Common Schema"), ("own", "Calico's own")] {
         let _ =
