@@ -26,9 +26,8 @@ pub type StartAgent = fn(&Path) -> Result<Box<dyn RunningAgent>, String>;
 /// The real agent.
 pub(super) fn start(configuration: &Path) -> Result<Box<dyn RunningAgent>, String> {
     let input = Input { file: Some(configuration.to_path_buf()), ..Input::default() };
-    let loaded = input.load().map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })?;
+    let loaded =
+        input.load().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let wanted = agent_of(&loaded.config, None);
     let zones = Zones::default();
     if let Some(path) = &wanted.zones {

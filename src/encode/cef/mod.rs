@@ -310,4 +310,3 @@ fn put_workload(record: &mut Record<'_>, key: Key, end: &End<'_>) {
 fn prefix(namespace: Option<&str>) -> (&str, &'static str) {
     namespace.map_or(("", ""), |namespace| (namespace, "/"))
 }
-
