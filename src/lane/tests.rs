@@ -76,7 +76,7 @@ impl ScriptedSink {
 impl Sink for ScriptedSink {
     fn add(&mut self, event: &Event<'_>) -> Taken {
         let Body::Raw(_) = event.body else { panic!("the lines of this test are no flows") };
-        if event.origin.offset % 5 == 0 {
+        if event.origin.offset.is_multiple_of(5) {
             self.seen.lock().unwrap().insert(event.origin.offset);
             return Taken::Filtered;
         }
