@@ -2,6 +2,7 @@
 //!
 //! One line at a time in bounded memory, so files of any size pass. What the lanes would send is what comes out: `ecs`
 //! gives a document for every line, `cef` a record for those flows that the SIEM would get, without its syslog header.
+//! There are no batches here, so of lines that differ only in their policy trace each has its record.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;

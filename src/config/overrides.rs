@@ -118,7 +118,11 @@ fn header(value: &str) -> Result<&'static str, String> {
     match value {
         "5424" | "rfc5424" => Ok("rfc5424"),
         "3164" | "rfc3164" => Ok("rfc3164"),
-        _ => Err(format!("the header {} is not known; write header=5424 or header=3164", quoted(value))),
+        "3164-tagged" | "rfc3164-tagged" => Ok("rfc3164-tagged"),
+        _ => Err(format!(
+            "the header {} is not known; write header=5424, header=3164 or header=3164-tagged",
+            quoted(value)
+        )),
     }
 }
 
@@ -163,7 +167,7 @@ mod tests {
             Ok(json!({"name": "soc", "url": "udp://[2001:db8::1]:514", "verdict": "deny", "facility": "local4"})),
         );
         check("unix:///dev/log", Ok(json!({"name": "dev-log", "url": "unix:///dev/log"})));
-        check("tcp://siem?header=1", Err("write header=5424 or header=3164"));
+        check("tcp://siem?header=1", Err("write header=5424, header=3164 or header=3164-tagged"));
         check("tcp://siem?framing=crlf", Err("write framing=octet-counting or framing=lf"));
         check("tcp://siem?format=leef", Err("write format=cef"));
         check("tcp://siem?heade=1", Err("there are header, framing"));

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::shape::{self, Config, Elasticsearch, SecretFrom, Siem, SiemTls, Tls};
+use super::url::{SiemUrl, Transport};
 use crate::encode::{self, cef, ecs};
 use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
 use crate::setup;
-use crate::sink::{dead_letter, elastic};
+use crate::sink::{dead_letter, elastic, syslog};
 use crate::unit::SecretRef;
 
 /// Lane and checkpoint of the Elasticsearch sink.
@@ -32,6 +33,44 @@ pub fn elastic(config: &Config) -> Option<elastic::Config> {
     sink.in_flight_bytes = shape.in_flight.bytes();
     sink.timeout = shape.timeout.0;
     Some(sink)
+}
+
+/// The sinks of all SIEM receivers, each with the name of its lane, in the order of the configuration.
+pub fn syslog(config: &Config) -> Vec<(String, syslog::Config)> {
+    let receiver = |siem: &Siem| Some((siem_lane(siem), receiver(siem, siem.url.as_ref()?, &config.node)));
+    config.sinks.siem.iter().filter_map(receiver).collect()
+}
+
+fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
+    syslog::Config {
+        header: match shape.header {
+            shape::Header::Rfc5424 => syslog::Header::Rfc5424,
+            shape::Header::Rfc3164 => syslog::Header::Rfc3164,
+            shape::Header::Rfc3164Tagged => syslog::Header::Rfc3164Tagged,
+        },
+        framing: match shape.framing {
+            Some(shape::Framing::Lf) => syslog::Framing::Lf,
+            Some(shape::Framing::OctetCounting) | None => syslog::Framing::OctetCounting,
+        },
+        facility: shape.facility.code(),
+        tls: siem_tls(&shape.tls),
+        cef: cef(shape),
+        filter: filter(shape),
+        replay_records: shape.replay.records.into(),
+        replay_age: shape.replay.age.0,
+        timeout: shape.timeout.0,
+        ..syslog::Config::new(shape.name.as_str(), target(url), node)
+    }
+}
+
+fn target(url: &SiemUrl) -> syslog::Target {
+    let (host, port) = (url.host.clone(), url.port);
+    match url.transport {
+        Transport::Udp => syslog::Target::Udp { host, port },
+        Transport::Tcp => syslog::Target::Tcp { host, port },
+        Transport::Tls => syslog::Target::Tls { host, port },
+        Transport::Unix => syslog::Target::Unix { path: url.path.clone() },
+    }
 }
 
 /// What `setup` needs of the Elasticsearch sink, if there is one.
@@ -75,8 +114,7 @@ fn tls(shape: &Tls) -> TlsConfig {
     }
 }
 
-/// How a SIEM receiver is checked.
-pub fn siem_tls(shape: &SiemTls) -> TlsConfig {
+fn siem_tls(shape: &SiemTls) -> TlsConfig {
     TlsConfig {
         ca_file: shape.ca_file.clone(),
         certificate_file: shape.certificate_file.clone(),
@@ -110,8 +148,7 @@ fn ecs(shape: &Elasticsearch) -> ecs::Config {
     }
 }
 
-/// The records of a SIEM receiver.
-pub fn cef(shape: &Siem) -> cef::Config {
+fn cef(shape: &Siem) -> cef::Config {
     cef::Config {
         ipv6: match shape.ipv6 {
             shape::Ipv6::C6a => cef::Ipv6::C6a,
@@ -127,8 +164,7 @@ pub fn cef(shape: &Siem) -> cef::Config {
     }
 }
 
-/// Which events a SIEM receiver gets.
-pub fn filter(shape: &Siem) -> cef::Filter {
+fn filter(shape: &Siem) -> cef::Filter {
     cef::Filter {
         verdict: match shape.verdict {
             shape::Verdict::Any => cef::Verdict::Any,
@@ -174,9 +210,26 @@ mod tests {
         );
         assert_eq!(sink.dead_letter.max_size, dead_letter::MAX_SIZE);
         assert_eq!(sink.dead_letter.dir, Path::new("/var/lib/tidegate/dead-letter/elasticsearch"));
-        assert_eq!(cef(&config.sinks.siem[0]), cef::Config::default());
-        assert_eq!(filter(&config.sinks.siem[0]), cef::Filter::default());
-        assert_eq!(siem_tls(&SiemTls::default()), TlsConfig::default());
+        let url: SiemUrl = "tls://siem".parse().expect("a URL");
+        let got = receiver(&config.sinks.siem[0], &url, "node-a1");
+        let own = syslog::Config::new("", target(&url), "node-a1");
+        assert_eq!(format!("{got:?}"), format!("{own:?}"));
+    }
+
+    #[test]
+    fn receivers() {
+        let siem: Vec<Siem> = serde_json::from_str(
+            r#"[{"name": "a", "url": "udp://[::1]:514", "header": "rfc3164-tagged", "facility": "local4"},
+                {"name": "b", "url": "unix:///dev/log"}, {"name": "c", "url": "tcp://h", "framing": "lf", "verdict": "deny"}]"#,
+        )
+        .expect("receivers");
+        let config = Config { sinks: shape::Sinks { elasticsearch: None, siem }, ..Config::default() };
+        let [a, b, c] = &syslog(&config)[..] else { panic!("three receivers") };
+        assert_eq!((a.0.as_str(), b.0.as_str(), c.0.as_str()), ("siem-a", "siem-b", "siem-c"));
+        assert_eq!(a.1.target, syslog::Target::Udp { host: "::1".into(), port: 514 });
+        assert_eq!((a.1.header, a.1.facility), (syslog::Header::Rfc3164Tagged, 20));
+        assert_eq!(b.1.target, syslog::Target::Unix { path: "/dev/log".into() });
+        assert_eq!((c.1.framing, c.1.filter.verdict), (syslog::Framing::Lf, cef::Verdict::Deny));
     }
 
     #[test]

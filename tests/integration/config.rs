@@ -311,3 +311,35 @@ fn zones_check_tells_every_problem() {
             .is_ok_and(|schema| schema["properties"]["zones"].is_object())
     );
 }
+
+#[test]
+fn check_connect_says_what_the_peers_answered() {
+    // Somebody listens on one port and nobody on the other.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let there = listener.local_addr().expect("a bound socket");
+    let receiver = std::thread::spawn(move || {
+        use std::io::Read as _;
+        let (mut peer, _) = listener.accept().expect("a connection");
+        let mut sent = Vec::new();
+        peer.read_to_end(&mut sent).expect("it closes");
+        sent
+    });
+    let nobody = crate::support::free_port();
+    let (siem, elasticsearch) = (format!("tcp://{there}?name=soc"), format!("http://127.0.0.1:{nobody}"));
+    let args = ["check", "--connect", "--source", "/logs/*.log", "--elasticsearch", &elasticsearch, "--siem", &siem];
+    let args = [&args[..], &["--zones", ZONES, "--node", "n"]].concat();
+    let ran = run_command(tidegate(&args).current_dir(root()), "").expect_code(3);
+    assert_eq!(receiver.join().expect("no panic"), b"", "nothing is sent to a receiver");
+    let line = |start: &str| {
+        ran.stdout.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{}", ran.stdout))
+    };
+    assert!(line("siem-soc: ").contains(&format!("good: tcp://{there}: connected")), "{}", ran.stdout);
+    assert!(line("elasticsearch: bad: ").contains(&elasticsearch), "{}", ran.stdout);
+}
+
+#[test]
+fn setup_without_elasticsearch_says_what_is_missing() {
+    let flags = ["setup", "--siem", "tcp://siem", "--zones", ZONES, "--node", "n"];
+    let ran = run_command(tidegate(&flags).current_dir(root()), "").expect_code(1);
+    assert!(ran.stderr.contains("no Elasticsearch is configured; give --elasticsearch URL"), "{}", ran.stderr);
+}

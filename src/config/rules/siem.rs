@@ -7,8 +7,6 @@ use crate::config::url::{SiemUrl, Transport};
 
 /// The name becomes part of a file name and of metric labels.
 const LONGEST_NAME: usize = 64;
-/// What an IPv4 datagram can carry.
-const LARGEST_DATAGRAM: Size = Size(65_507);
 
 pub(super) fn judge(receivers: &[Siem], found: &mut Findings) {
     for (index, siem) in receivers.iter().enumerate() {
@@ -56,9 +54,6 @@ fn transport(at: &str, siem: &Siem, url: &SiemUrl, found: &mut Findings) {
     }
     if siem.tls != SiemTls::default() && url.transport != Transport::Tls {
         found.error(format!("{at}.tls"), format!("{scheme}:// speaks no TLS; write tls:// in url, or remove tls"));
-    }
-    if url.transport == Transport::Udp && siem.max_record > LARGEST_DATAGRAM {
-        found.error(format!("{at}.max_record"), format!("{} fits no datagram; write up to 63KiB", siem.max_record));
     }
 }
 

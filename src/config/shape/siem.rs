@@ -19,7 +19,8 @@ pub struct Siem {
     pub name: String,
     /// The receiver: `udp://HOST:514`, `tcp://HOST:514`, `tls://HOST:6514` or `unix:///dev/log`.
     pub url: Option<SiemUrl>,
-    /// Syslog header. Default: `rfc5424`; `rfc3164` for old receivers.
+    /// Syslog header: `rfc5424`; for old receivers `rfc3164`, or `rfc3164-tagged` where the first word is taken for a tag.
+    /// Default: `rfc5424`.
     pub header: Header,
     /// How records are told apart on a stream. Default: `octet-counting` (RFC 6587) on tcp and tls; `lf` ends each with
     /// a line feed. A datagram needs none.
@@ -42,8 +43,8 @@ pub struct Siem {
     pub bytes: Bytes,
     /// What becomes of process arguments: `keep`, `redact` (their number stays) or `drop`. Default: `redact`.
     pub process_args: ProcessArgs,
-    /// Longest record, header and all, 1KiB to 64KiB. Of a longer one optional keys are left out, in a fixed order, and
-    /// it is counted. Default: `8KiB`.
+    /// Longest record, header and all, 1KiB to 64KiB; on udp never more than 2KiB. Of a longer one optional keys are
+    /// left out, in a fixed order, and it is counted. Default: `8KiB`.
     pub max_record: Size,
     /// What is sent again when a connection breaks, because plain syslog has no acknowledgement.
     pub replay: Replay,
@@ -119,6 +120,8 @@ pub enum Header {
     #[default]
     Rfc5424,
     Rfc3164,
+    #[serde(rename = "rfc3164-tagged")]
+    Rfc3164Tagged,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
