@@ -107,9 +107,8 @@ impl Converter<'_> {
                     self.line(key, offset, bytes);
                 }
             }
-            Line::TooLong { offset, bytes } => {
-                // Its text is gone, so what follows gets the ids of a file that begins with an empty line.
-                self.key.get_or_insert_with(|| FileKey::new(self.cluster, self.node, b""));
+            Line::TooLong { offset, bytes, head } => {
+                self.key.get_or_insert_with(|| FileKey::new(self.cluster, self.node, head));
                 self.complaints.add(offset, format_args!("the line has {bytes} bytes, more than 1 MiB"));
             }
         }

@@ -10,8 +10,8 @@ const READ_BYTES: usize = 64 << 10;
 pub enum Line<'a> {
     /// A line without its newline.
     Whole { offset: u64, bytes: &'a [u8] },
-    /// More than [`MAX_LINE`] bytes; they are gone.
-    TooLong { offset: u64, bytes: u64 },
+    /// More than [`MAX_LINE`] bytes; they are gone, but for the first ones of the stream's first line.
+    TooLong { offset: u64, bytes: u64, head: &'a [u8] },
 }
 
 /// Reads lines. The last one needs no newline.
@@ -25,6 +25,8 @@ pub struct Lines<R> {
     /// Bytes of the stream before `buffer[0]`.
     base: u64,
     ended: bool,
+    /// The beginning of an over-long first line: the file key is made of it.
+    head: Vec<u8>,
 }
 
 enum Found {
@@ -35,7 +37,7 @@ enum Found {
 
 impl<R: Read> Lines<R> {
     pub fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), start: 0, searched: 0, base: 0, ended: false }
+        Self { reader, buffer: Vec::new(), start: 0, searched: 0, base: 0, ended: false, head: Vec::new() }
     }
 
     /// Whether the next line can be given without waiting for the stream.
@@ -57,8 +59,12 @@ impl<R: Read> Lines<R> {
                 Ok(Some(Line::Whole { offset, bytes: &self.buffer[begin..] }))
             }
             Found::TooLong => {
+                if offset == 0 {
+                    self.head = self.buffer[self.start..self.start + MAX_LINE].to_vec();
+                }
                 let bytes = self.skip()?;
-                Ok(Some(Line::TooLong { offset, bytes }))
+                let head = if offset == 0 { &self.head[..] } else { &[] };
+                Ok(Some(Line::TooLong { offset, bytes, head }))
             }
         }
     }
@@ -151,7 +157,7 @@ mod tests {
                         assert_eq!(bytes, &text[at..at + bytes.len()]);
                         (offset, bytes.len(), true)
                     }
-                    Line::TooLong { offset, bytes } => (offset, usize::try_from(bytes).unwrap(), false),
+                    Line::TooLong { offset, bytes, .. } => (offset, usize::try_from(bytes).unwrap(), false),
                 });
             }
             assert_eq!(got, expected, "{step} bytes a read");

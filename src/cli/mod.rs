@@ -74,11 +74,6 @@ impl Exit {
     }
 }
 
-/// A verb whose room is not there yet: it fails and says so.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is not built into this commit")]
-struct NotBuilt(&'static str);
-
 pub fn main() -> ExitCode {
     // Two TLS libraries in one program would each want to choose; the choice is made here, once. It can only fail when
     // it was made before, which nothing precedes.

@@ -14,6 +14,8 @@ pub const LINE_ID_LEN: usize = 35;
 const ALPHABET: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 /// The form never changes: a new one gets a new prefix.
 const FORM: &[u8] = b"tidegate-id-1\0";
+/// Bytes of a first line that its file key covers. A longer one is no flow; its first mebibyte tells files apart.
+pub const KEY_LINE_LIMIT: usize = 1 << 20;
 /// Times outside 1 ..= 2³⁶−1 are written as zero.
 const TIME_LIMIT: i64 = 1 << 36;
 
@@ -22,6 +24,7 @@ const TIME_LIMIT: i64 = 1 << 36;
 pub struct FileKey(pub u64);
 
 impl FileKey {
+    /// `first_line` without its newline; what stands behind [`KEY_LINE_LIMIT`] does not count.
     pub fn new(cluster: &str, node: &str, first_line: &[u8]) -> Self {
         let mut hash = Sha256::new();
         hash.update(FORM);
@@ -29,7 +32,7 @@ impl FileKey {
         hash.update([0]);
         hash.update(node.as_bytes());
         hash.update([0]);
-        hash.update(first_line);
+        hash.update(&first_line[..first_line.len().min(KEY_LINE_LIMIT)]);
         let digest = hash.finalize();
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);

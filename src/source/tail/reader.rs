@@ -9,9 +9,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::patterns::{Packing, packing};
 use crate::lane::{HISTORY, Tail};
+use crate::model::KEY_LINE_LIMIT;
 
-/// Bytes of a first line that its file key covers. A longer one is no flow; its first mebibyte tells files apart.
-pub const FIRST_LINE_LIMIT: usize = 1 << 20;
 /// Compressed input is read in pieces of this size.
 const GZIP_READ: usize = 64 << 10;
 /// How far a gzip file can be read again without starting over: what is left of a read after its last whole line.
@@ -109,25 +108,25 @@ impl Reader {
         Ok(true)
     }
 
-    /// The first line without its newline, cut at [`FIRST_LINE_LIMIT`]. `None` while it is incomplete.
+    /// The first line without its newline, cut at [`KEY_LINE_LIMIT`]. `None` while it is incomplete.
     pub fn first_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let (mut line, mut have) = (vec![0; 4 << 10], 0);
         loop {
             let read = self.read_at(&mut line[have..], have as u64)?;
             if let Some(end) = memchr::memchr(b'\n', &line[have..have + read]) {
-                line.truncate((have + end).min(FIRST_LINE_LIMIT));
+                line.truncate((have + end).min(KEY_LINE_LIMIT));
                 return Ok(Some(line));
             }
             have += read;
-            if have >= FIRST_LINE_LIMIT {
-                line.truncate(FIRST_LINE_LIMIT);
+            if have >= KEY_LINE_LIMIT {
+                line.truncate(KEY_LINE_LIMIT);
                 return Ok(Some(line));
             }
             if read == 0 {
                 return Ok(None);
             }
             if have == line.len() {
-                line.resize((line.len() * 4).min(FIRST_LINE_LIMIT), 0);
+                line.resize((line.len() * 4).min(KEY_LINE_LIMIT), 0);
             }
         }
     }
@@ -205,8 +204,8 @@ mod tests {
     fn an_incomplete_first_line_is_none() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(reader(dir.path(), "b", b"half").first_line().unwrap(), None);
-        let long = vec![b'x'; FIRST_LINE_LIMIT + 10];
-        assert_eq!(reader(dir.path(), "c", &long).first_line().unwrap().unwrap().len(), FIRST_LINE_LIMIT);
+        let long = vec![b'x'; KEY_LINE_LIMIT + 10];
+        assert_eq!(reader(dir.path(), "c", &long).first_line().unwrap().unwrap().len(), KEY_LINE_LIMIT);
     }
 
     #[test]
