@@ -1,9 +1,18 @@
 //! `tidegate run`: the agent.
 
-use clap::ArgMatches;
+use std::io::IsTerminal;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use super::{Exit, NotBuilt, check, input};
-use crate::config::Span;
+use clap::ArgMatches;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, check, input};
+use crate::agent::{self, LaneEnd, Origin, Signal};
+use crate::config::agent::agent as agent_of;
+use crate::config::shape::{Config, LogFormat};
+use crate::config::{Input, Span};
+use crate::telemetry::logging::{self, Format};
 
 /// Read flow logs and send them, until told to stop
 ///
@@ -32,6 +41,66 @@ pub struct Args {
 
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let input = args.input.input(matches);
-    let Some(_loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
-    Err(NotBuilt("the agent (tidegate run)").into())
+    let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
+    set_up_logs(&loaded.config);
+    let once = args.once.then_some(args.timeout.0);
+    let origin = Origin { file: input.file.clone(), load: Box::new(move || load_again(&input, once)) };
+    let signals = signals()?;
+    let ends = agent::supervise(agent_of(&loaded.config, once), &origin, &signals)?;
+    Ok(exit(&ends, args.once))
+}
+
+fn set_up_logs(config: &Config) {
+    let on_terminal = std::io::stderr().is_terminal();
+    let format = match config.log.format {
+        Some(LogFormat::Json) => Format::Json,
+        Some(LogFormat::Text) => Format::Text,
+        None if on_terminal => Format::Text,
+        None => Format::Json,
+    };
+    let colour = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    logging::init(config.log.level.as_str(), format, colour);
+}
+
+fn load_again(input: &Input, once: Option<Duration>) -> Result<agent::Loaded, String> {
+    match input.load() {
+        Ok(loaded) => Ok(agent_of(&loaded.config, once)),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads everything again. A thread of its own waits for them, so that they are heard
+/// whatever the lanes do.
+fn signals() -> std::io::Result<Receiver<Signal>> {
+    let (sender, receiver) = channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut term, mut int, mut hup) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let heard = tokio::select! {
+                    _ = term.recv() => Signal::Stop,
+                    _ = int.recv() => Signal::Stop,
+                    _ = hup.recv() => Signal::Reload,
+                };
+                if sender.send(heard).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(receiver)
+}
+
+/// A stop is a good end, also when its deadline left something for the next start. `--once` promises more.
+fn exit(ends: &[LaneEnd], once: bool) -> Exit {
+    let refused = ends.iter().any(|end| end.numbers.rejected + end.numbers.dropped > 0);
+    match once {
+        true if ends.is_empty() || ends.iter().any(|end| !end.ended.clean) => Exit::Failed,
+        true if refused => Exit::Partial,
+        _ => Exit::Done,
+    }
 }

@@ -7,7 +7,27 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+mod ledger;
+mod run;
+
+pub use run::{Ended, Lane, LaneConfig, Zones};
+
 use crate::model::{Event, FileKey};
+
+/// Exit code after a panic on a data path: a restart is safe, going on might not be.
+pub const PANIC_EXIT_CODE: i32 = 70;
+
+/// Held by whoever carries data (a lane's thread, a sink's task): a panic there ends the process, after its message.
+#[derive(Debug)]
+pub struct ExitOnPanic;
+
+impl Drop for ExitOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(PANIC_EXIT_CODE);
+        }
+    }
+}
 
 /// Number of a sealed batch, unique within a lane, ascending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +66,8 @@ pub trait Sink: Send {
     /// Forgets the open batch (after a rewind).
     fn abandon(&mut self);
 
-    /// No batch comes any more: settle what can be settled, close, answer [`Wake::Finished`].
+    /// Nothing more to send for now: settle everything as soon as it can be, close, answer [`Wake::Finished`] (or
+    /// [`Wake::Rewind`] when the connection broke first; the lane may then seal again, and finish again).
     fn finish(&mut self);
 
     /// Bytes of sealed batches that may be unsettled at a time; at this bound the lane stops reading.
@@ -149,8 +170,8 @@ pub struct Chunk {
     pub path: Arc<str>,
     /// Offset of the first line in the uncompressed file.
     pub offset: u64,
-    /// Lines that begin before this offset were counted as read already, before a rewind.
-    pub counted: u64,
+    /// A longer line is dropped and counted, in bytes.
+    pub max_line: usize,
     /// Over-long lines that were skipped right before `offset`.
     pub skipped_lines: u64,
     /// History, then the lines.
@@ -195,3 +216,6 @@ pub trait Source: Send {
     /// Ends of files without a newline, by path: what `--once` leaves unread.
     fn unterminated(&self) -> Vec<String>;
 }
+
+#[cfg(test)]
+mod tests;

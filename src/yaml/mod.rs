@@ -15,6 +15,7 @@ mod problem;
 mod schema;
 
 use serde::de::DeserializeOwned;
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Options};
 
 pub use nearest::nearest;
@@ -24,6 +25,10 @@ pub use problem::{Place, Problem, Severity};
 
 /// Larger texts are refused before they are parsed.
 pub const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Lists and mappings in each other. Reading them is recursive, and one level costs up to 50 KB of stack in a debug build;
+/// no file of ours needs ten.
+pub const MAX_DEPTH: usize = 24;
 
 /// What all aliases of a text together may stand for: values, keys, beginnings and ends.
 pub const MAX_ALIAS_EVENTS: usize = 50_000;
@@ -124,6 +129,7 @@ impl Document {
 fn options() -> Options {
     serde_saphyr::options! {
         strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIAS_EVENTS },
     }
 }
@@ -147,6 +153,9 @@ fn say(error: &Error, place: Option<Place>) -> String {
         Error::UnknownAnchor { .. } => "this alias (*name) names no anchor (&name) above it".into(),
         Error::Unexpected { expected, .. } if *expected == "string scalar" => {
             "a key must be plain text; quote it if it begins with [ { * or &".into()
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("more than {MAX_DEPTH} lists and mappings in each other; write it flatter")
         }
         Error::NullIntoString { .. } => "a key must be text; put it in quotes".into(),
         _ if message.starts_with("mapping values are not allowed") => {

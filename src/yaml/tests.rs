@@ -204,6 +204,13 @@ fn unreadable_texts_say_where_and_why() {
         bomb += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(","));
     }
     assert!(Document::parse(&bomb).is_err());
+    assert!(Document::parse(&"[".repeat(200)).is_err());
+    assert!(Document::parse(&"[".repeat(100_000)).is_err());
+    let deep: String = (0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth % 200 + depth / 200))).collect();
+    assert!(Document::parse(&deep).is_err());
+    let deep: String = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let problem = Document::parse(&deep).unwrap_err().to_string();
+    assert_eq!(problem, "25:25: more than 24 lists and mappings in each other; write it flatter");
     assert!(Document::parse(&"a: b\n".repeat(MAX_TEXT_BYTES)).is_err());
 }
 

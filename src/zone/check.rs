@@ -25,7 +25,7 @@ pub(super) fn load(text: &str) -> Result<(Table, Vec<Problem>), Vec<Problem>> {
     let document = Document::parse(text).map_err(|problem| vec![problem])?;
     let problems = document.check_schema(&file::schema());
     let mut check = Check { document: &document, problems };
-    let zones = check.zones();
+    let (zones, matchers) = check.zones();
     rules::check(&mut check);
     if !check.has_errors() {
         match document.to::<File>() {
@@ -37,7 +37,7 @@ pub(super) fn load(text: &str) -> Result<(Table, Vec<Problem>), Vec<Problem>> {
     let failed = check.has_errors();
     let mut problems = check.problems;
     Problem::sort(&mut problems);
-    if failed { Err(problems) } else { Ok((Table::new(zones), problems)) }
+    if failed { Err(problems) } else { Ok((Table::new(zones, matchers), problems)) }
 }
 
 pub(super) struct Check<'d> {
@@ -82,10 +82,18 @@ impl<'d> Check<'d> {
         self.document.node(path).map_or(&[], Node::items)
     }
 
-    fn zones(&mut self) -> Vec<Zone> {
+    fn zones(&mut self) -> (Vec<Zone>, Vec<Matcher>) {
+        let (mut zones, mut matchers) = (Vec::new(), Vec::new());
         let mut seen = HashMap::new();
-        let items = self.items("zones").iter().enumerate();
-        items.map(|(i, node)| self.zone(&index("zones", i), node, &mut seen)).collect()
+        for (node, i) in self.items("zones").iter().zip(0u32..) {
+            let path = index("zones", i as usize);
+            let below = child(&path, "match");
+            for (j, node) in self.items(&below).iter().enumerate() {
+                matchers.extend(self.matcher(i, &index(&below, j), node));
+            }
+            zones.push(self.zone(&path, node, &mut seen));
+        }
+        (zones, matchers)
     }
 
     fn zone(&mut self, path: &str, node: &'d Node, seen: &mut HashMap<&'d str, Place>) -> Zone {
@@ -98,14 +106,12 @@ impl<'d> Check<'d> {
                 self.error(&child(path, "name"), message);
             }
         }
-        let below = child(path, "match");
         if node.get("match").is_some_and(|list| list.value == Value::List(Vec::new())) {
-            self.error(&below, "the list is empty, so nothing matches; write at least one match, or remove the zone");
+            let message = "the list is empty, so nothing matches; write at least one match, or remove the zone";
+            self.error(&child(path, "match"), message);
         }
-        let matches = self.items(&below).iter().enumerate();
-        let matchers = matches.map(|(i, node)| self.matcher(&index(&below, i), node)).collect();
         let critical = matches!(node.get("critical"), Some(Node { value: Value::Bool(true), .. }));
-        Zone { name: name.map_or_else(Box::default, |(name, _)| name.into()), critical, matchers }
+        Zone { name: name.map_or_else(Box::default, |(name, _)| name.into()), critical }
     }
 
     fn name(&mut self, path: &str, name: &str) {
@@ -126,7 +132,7 @@ impl<'d> Check<'d> {
         }
     }
 
-    fn matcher(&mut self, path: &str, node: &'d Node) -> Matcher {
+    fn matcher(&mut self, zone: u32, path: &str, node: &'d Node) -> Option<Matcher> {
         let flag = |key: &str| match node.get(key)?.value {
             Value::Bool(value) => Some(value),
             _ => None,
@@ -186,7 +192,7 @@ impl<'d> Check<'d> {
                 "it only widens cidr, public and domain, and none of them stands here; remove it",
             );
         }
-        Matcher { keys: keys.into(), pods }
+        Matcher::new(zone, keys, pods)
     }
 
     /// Each text read by `read`; what it refuses is a problem.

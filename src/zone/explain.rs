@@ -57,7 +57,7 @@ pub struct MatchExplanation {
 pub(super) fn explain<'t>(table: &'t Table, subject: &Subject<'_>) -> EndExplanation<'t> {
     let mut zone = None;
     let mut ask = |(i, of): (usize, &'t Zone)| {
-        let matches: Vec<_> = of.matchers.iter().map(|matcher| explain_match(matcher, subject)).collect();
+        let matches: Vec<_> = table.matchers_of(i).map(|matcher| explain_match(matcher, subject)).collect();
         let verdict = match (matches.iter().any(|m| m.matched), zone) {
             (false, _) => Verdict::No,
             (true, None) => Verdict::Takes,
@@ -73,12 +73,12 @@ pub(super) fn explain<'t>(table: &'t Table, subject: &Subject<'_>) -> EndExplana
 }
 
 fn explain_match(matcher: &Matcher, subject: &Subject<'_>) -> MatchExplanation {
-    match matcher.keys.iter().find(|key| !(key.is_for(subject.kind, matcher.pods) && key.holds(subject))) {
+    match matcher.keys().find(|key| !(key.is_for(subject.kind, matcher.pods) && key.holds(subject))) {
         Some(key) => {
             MatchExplanation { matched: false, key: Some(key.name()), reason: why_not(key, subject, matcher.pods) }
         }
         None => {
-            let names: Vec<&str> = matcher.keys.iter().map(Key::name).collect();
+            let names: Vec<&str> = matcher.keys().map(Key::name).collect();
             MatchExplanation { matched: true, key: None, reason: names.join(" and ") }
         }
     }

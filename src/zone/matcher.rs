@@ -15,12 +15,18 @@ pub enum Side {
     Destination,
 }
 
+/// Matchers of a table lie one behind the other, and most have one key: so that key is inside.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// Cheap ones first.
-    pub keys: Box<[Key]>,
+    /// The kinds of ends that can match at all, a bit each by [`Kind::index`].
+    kinds: u8,
     /// `pods: true`.
     pub pods: bool,
+    /// Index of its zone.
+    pub zone: u32,
+    /// Cheap ones first.
+    first: Key,
+    others: Box<[Key]>,
 }
 
 #[derive(Debug)]
@@ -150,14 +156,27 @@ impl<'a> Subject<'a> {
 }
 
 impl Matcher {
-    /// Whether any end of this kind can match.
-    pub fn is_for(&self, kind: Kind) -> bool {
-        self.keys.iter().all(|key| key.is_for(kind, self.pods))
+    /// `None` without keys.
+    pub fn new(zone: u32, keys: Vec<Key>, pods: bool) -> Option<Self> {
+        let is_for = |kind: Kind| keys.iter().all(|key| key.is_for(kind, pods));
+        let kinds = Kind::ALL.into_iter().filter(|kind| is_for(*kind)).fold(0, |kinds, kind| kinds | 1 << kind.index());
+        let mut keys = keys.into_iter();
+        Some(Self { kinds, pods, zone, first: keys.next()?, others: keys.collect() })
     }
 
-    /// For ends of a kind that it [is for](Self::is_for).
-    pub fn holds(&self, subject: &Subject<'_>) -> bool {
-        self.keys.iter().all(|key| key.holds(subject))
+    #[inline]
+    pub fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.kinds & 1 << subject.kind.index() != 0
+            && self.first.holds(subject)
+            && self.others.iter().all(|key| key.holds(subject))
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    pub fn keys_mut(&mut self) -> impl Iterator<Item = &mut Key> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
     }
 }
 
@@ -176,6 +195,7 @@ impl Key {
     }
 
     /// Whether it holds, for an end of a kind that it [is for](Self::is_for).
+    #[inline]
     pub fn holds(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::EndpointType(_) => true,

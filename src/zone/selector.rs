@@ -152,6 +152,7 @@ impl<'a> View<'a> {
         view
     }
 
+    #[inline]
     fn get(&self, label: &Label) -> Option<&'a str> {
         match self.found[..self.slots].get(usize::from(label.slot)) {
             Some(found) => *found,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::check;
 use super::explain::{self, EndExplanation, Explanation};
-use super::matcher::{Key, Kind, Matcher, Side, Subject, Unknowable};
+use super::matcher::{Key, Matcher, Side, Subject, Unknowable};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{End, Flow, Text, ZonePair};
 use crate::yaml::Problem;
@@ -15,8 +15,8 @@ use crate::yaml::Problem;
 #[derive(Debug)]
 pub struct Table {
     pub(super) zones: Vec<Zone>,
-    /// What can match an end of each kind at all, by [`Kind::index`]: zone and matcher, in the order of the file.
-    by_kind: [Vec<(u32, u32)>; Kind::ALL.len()],
+    /// Of all zones, in the order of the file.
+    pub(super) matchers: Vec<Matcher>,
     /// Labels that selectors ask for, by slot.
     pub(super) labels: Vec<Box<str>>,
 }
@@ -25,7 +25,6 @@ pub struct Table {
 pub(super) struct Zone {
     pub name: Box<str>,
     pub critical: bool,
-    pub matchers: Vec<Matcher>,
 }
 
 /// A zone as others see it.
@@ -38,21 +37,14 @@ pub struct ZoneInfo<'t> {
 }
 
 impl Table {
-    pub(super) fn new(mut zones: Vec<Zone>) -> Self {
+    pub(super) fn new(zones: Vec<Zone>, mut matchers: Vec<Matcher>) -> Self {
         let mut labels = Vec::new();
-        for key in zones.iter_mut().flat_map(|zone| &mut zone.matchers).flat_map(|matcher| &mut matcher.keys) {
+        for key in matchers.iter_mut().flat_map(Matcher::keys_mut) {
             if let Key::Labels(selector) | Key::HostEndpoint(selector) = key {
                 selector.assign(&mut labels);
             }
         }
-        let by_kind = Kind::ALL.map(|kind| {
-            let all = zones
-                .iter()
-                .zip(0u32..)
-                .flat_map(|(zone, i)| zone.matchers.iter().zip(0u32..).map(move |(m, j)| (i, j, m)));
-            all.filter(|(.., matcher)| matcher.is_for(kind)).map(|(i, j, _)| (i, j)).collect()
-        });
-        Self { zones, by_kind, labels }
+        Self { zones, matchers, labels }
     }
 
     /// Reads `zones.yaml`: the table and the warnings, or everything that is wrong, warnings included.
@@ -67,11 +59,15 @@ impl Table {
 
     fn zone_of(&self, flow: &Flow<'_>, side: Side) -> &str {
         let subject = Subject::of(flow, side, &self.labels);
-        let candidates = self.by_kind[subject.kind.index()].iter();
-        candidates
-            .map(|(zone, matcher)| (&self.zones[*zone as usize], *matcher as usize))
-            .find(|(zone, matcher)| zone.matchers[*matcher].holds(&subject))
-            .map_or(UNKNOWN_ZONE, |(zone, _)| &zone.name)
+        match self.matchers.iter().find(|matcher| matcher.matches(&subject)) {
+            Some(matcher) => &self.zones[matcher.zone as usize].name,
+            None => UNKNOWN_ZONE,
+        }
+    }
+
+    /// The matchers of a zone.
+    pub(super) fn matchers_of(&self, zone: usize) -> impl Iterator<Item = &Matcher> {
+        self.matchers.iter().filter(move |matcher| matcher.zone as usize == zone)
     }
 
     /// In the order of the file.
@@ -99,8 +95,8 @@ impl Table {
     /// What the flow log must carry for every match to work, and which zones ask for it; in a fixed order.
     pub fn needs(&self) -> Vec<Need<'_>> {
         let need = |field: Field| {
-            let asks = |zone: &&Zone| zone.matchers.iter().any(|m| m.keys.iter().any(|key| field.is_asked_by(key)));
-            let zones: Vec<&str> = self.zones.iter().filter(asks).map(|zone| &*zone.name).collect();
+            let asks = |i: &usize| self.matchers_of(*i).any(|m| m.keys().any(|key| field.is_asked_by(key)));
+            let zones: Vec<&str> = (0..self.zones.len()).filter(asks).map(|i| &*self.zones[i].name).collect();
             (!zones.is_empty()).then_some(Need { field, zones })
         };
         Field::ALL.into_iter().filter_map(need).collect()

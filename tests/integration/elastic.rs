@@ -2,5 +2,5 @@
 //! peer for what real servers cannot be made to do.
 
 mod lane;
-mod real;
+pub mod real;
 mod scripted;

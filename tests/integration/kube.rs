@@ -303,3 +303,50 @@ fn carried_configuration_passes_the_programs_own_check() {
     let ran = check(&carried).expect_code(3);
     assert!(ran.stdout.contains("hsots") || ran.stderr.contains("hsots"), "{ran:?}");
 }
+
+// --- the image ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_image_is_built_from_all_that_the_program_includes() {
+    let dockerfile = std::fs::read_to_string(support::root().join("deploy/Dockerfile")).expect("deploy/Dockerfile");
+    let copied: Vec<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|rest| !rest.starts_with("--from"))
+        .flat_map(|rest| rest.split_whitespace().rev().skip(1))
+        .collect();
+    let ignore = std::fs::read_to_string(support::root().join(".dockerignore")).expect(".dockerignore");
+    for path in &copied {
+        assert!(ignore.lines().any(|line| line.strip_prefix('!') == Some(path)), ".dockerignore leaves out {path}");
+    }
+    let included = included_files(&support::root().join("src"));
+    assert!(!included.is_empty());
+    for path in included {
+        assert!(copied.iter().any(|from| path.starts_with(from)), "deploy/Dockerfile does not copy {}", path.display());
+    }
+}
+
+/// What `include_str!` and `include_bytes!` name below a folder, relative to the repository. Not what tests include: by the
+/// house's habit they stand last in their file, or in files named for it.
+fn included_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let name = entry.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
+        if name == "tests" || name.ends_with("_tests") {
+            continue;
+        }
+        if entry.is_dir() {
+            found.extend(included_files(&entry));
+            continue;
+        }
+        let text = std::fs::read_to_string(&entry).expect("a source file");
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for (at, _) in text.match_indices("include_str!(\"").chain(text.match_indices("include_bytes!(\"")) {
+            let named = text[at..].split('"').nth(1).expect("a quoted path");
+            let whole =
+                folder.join(named).canonicalize().unwrap_or_else(|e| panic!("{}: {named}: {e}", entry.display()));
+            found.push(whole.strip_prefix(support::root()).expect("within the repository").to_owned());
+        }
+    }
+    found
+}

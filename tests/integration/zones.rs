@@ -66,6 +66,31 @@ fn every_flow_of_a_fixture_is_in_its_zones() {
     assert!(seen > 0);
 }
 
+/// What is told and what is done come from one table, so they may not differ for any line and any table there is.
+#[test]
+fn explanations_agree_with_classification() {
+    let tables: Vec<Table> = cases()
+        .iter()
+        .filter_map(|case| Table::load(&fs::read_to_string(case.join("zones.yaml")).unwrap()).ok())
+        .map(|(table, _)| table)
+        .collect();
+    let flows = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/flows");
+    let mut seen = 0;
+    for entry in fs::read_dir(flows).unwrap() {
+        let Ok(input) = fs::read(entry.unwrap().path().join("input.jsonl")) else { continue };
+        for line in input.split(|byte| *byte == b'\n') {
+            let mut scratch = String::new();
+            let Ok(flow) = decode(line, &mut scratch) else { continue };
+            for table in &tables {
+                let (zones, explained) = (table.classify(&flow), table.explain(&flow));
+                assert_eq!((explained.source.zone, explained.destination.zone), (zones.source, zones.dest), "{flow:?}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 200, "{seen}");
+}
+
 /// The page for users must not teach what does not load.
 #[test]
 fn every_zone_list_of_the_page_loads() {

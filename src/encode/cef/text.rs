@@ -46,7 +46,8 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn push(&mut self, text: &str) -> &mut Self {
-        if self.cut {
+        // Nothing must not make white space before it solid.
+        if self.cut || text.is_empty() {
             return self;
         }
         if self.is_plain(text.as_bytes()) {

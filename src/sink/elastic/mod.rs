@@ -32,7 +32,7 @@ pub use pace::Pace;
 pub use stats::Stats;
 
 use crate::encode::ecs;
-use crate::lane::{Fill, Outcomes, Sink, Taken, Ticket};
+use crate::lane::{ExitOnPanic, Fill, Outcomes, Sink, Taken, Ticket};
 use crate::model::Event;
 use crate::net::auth::Credentials;
 use crate::net::http::{HostError, Http, HttpConfig, HttpError};
@@ -231,6 +231,7 @@ impl<E> Drop for ElasticSink<E> {
 
 /// Starts a worker for each batch, as many at a time as the gate lets through.
 async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, Sealed)>) {
+    let _guard = ExitOnPanic;
     let mut workers = JoinSet::new();
     loop {
         let permit = ship.gate.enter().await;

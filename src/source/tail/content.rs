@@ -60,8 +60,6 @@ pub struct Content {
     /// Everything before is handed out.
     pub read: u64,
     pub read_tail: Tail,
-    /// Lines that begin before are counted as read (they may be read again after a rewind).
-    pub counted: u64,
     /// Everything before is settled.
     pub settled: u64,
     pub settled_tail: Tail,
@@ -74,6 +72,8 @@ pub struct Content {
     pub drained: bool,
     /// In the middle of an over-long line: where the search for its end goes on.
     pub skipping: Option<u64>,
+    /// Longest line in bytes.
+    pub max_line: usize,
     /// Bytes after the last newline at the end of the file.
     pub partial: u64,
     pub gone_since: Option<i64>,
@@ -99,7 +99,6 @@ impl Content {
             head: Tail::default(),
             read: 0,
             read_tail: Tail::of(b""),
-            counted: 0,
             settled: 0,
             settled_tail: Tail::of(b""),
             place: None,
@@ -107,6 +106,7 @@ impl Content {
             finished: false,
             drained: false,
             skipping: None,
+            max_line: 0,
             partial: 0,
             gone_since: None,
             last_look: look,
@@ -124,7 +124,6 @@ impl Content {
             head: record.head(),
             read: record.offset,
             read_tail: record.tail(),
-            counted: record.offset,
             settled: record.offset,
             settled_tail: record.tail(),
             name: record.path.as_str().into(),

@@ -62,6 +62,8 @@ pub struct SourceConfig {
     /// Patterns of rotated siblings, relative to the path's directory; `None` derives them.
     pub rotated: Option<Vec<String>>,
     pub start: Start,
+    /// Longest line in bytes; a longer one is skipped and counted.
+    pub max_line: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -70,8 +72,13 @@ pub struct Config {
     /// The configured cluster and node: they are part of each file's key.
     pub cluster: String,
     pub node: String,
-    /// Longest line in bytes; a longer one is skipped and counted.
-    pub max_line: usize,
+}
+
+/// What a source says of each of its files.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    start: Start,
+    max_line: usize,
 }
 
 /// What is known of a physical file.
@@ -91,7 +98,7 @@ enum Known {
 
 pub struct FileSource {
     config: Config,
-    patterns: Vec<(Patterns, Start)>,
+    patterns: Vec<(Patterns, Rule)>,
     store: Store,
     first_start: bool,
     contents: HashMap<u32, Content>,
@@ -119,7 +126,11 @@ impl FileSource {
     /// Reads the checkpoint from `store`; the first look at the files comes with the first read.
     pub fn open(config: Config, store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
         let records = store.load()?;
-        let patterns = config.sources.iter().map(|s| (Patterns::new(&s.path, s.rotated.as_deref()), s.start)).collect();
+        let patterns = config
+            .sources
+            .iter()
+            .map(|s| (Patterns::new(&s.path, s.rotated.as_deref()), Rule { start: s.start, max_line: s.max_line }))
+            .collect();
         let mut source = Self {
             config,
             patterns,
@@ -184,7 +195,7 @@ impl FileSource {
         let mut directories = Vec::new();
         for index in 0..self.patterns.len() {
             let (files, watched) = self.patterns[index].0.expand();
-            let start = self.patterns[index].1;
+            let rule = self.patterns[index].1;
             directories.extend(watched);
             for path in files {
                 // A file that vanished since the listing is none; one that may not be looked at is bad until it may.
@@ -193,7 +204,7 @@ impl FileSource {
                 if metadata.is_dir() || !seen.insert(look.inode) {
                     continue;
                 }
-                self.see(&path, look, start);
+                self.see(&path, look, rule);
             }
         }
         self.directories = directories.into_iter().map(|d| (d.clone(), modified(&d))).collect();
@@ -204,7 +215,7 @@ impl FileSource {
     }
 
     /// One file of the listing.
-    fn see(&mut self, path: &Path, look: Look, start: Start) {
+    fn see(&mut self, path: &Path, look: Look, rule: Rule) {
         match self.by_inode.get_mut(&look.inode) {
             Some(Known::Content(id)) => {
                 let id = *id;
@@ -215,7 +226,7 @@ impl FileSource {
                 *listings -= 1;
                 self.listing_at_wake = true;
             }
-            _ => self.examine(path, look, start),
+            _ => self.examine(path, look, rule),
         }
     }
 
@@ -236,9 +247,9 @@ impl FileSource {
     }
 
     /// A physical file that is not known yet, or no more what it was: what does it hold?
-    fn examine(&mut self, path: &Path, look: Look, start: Start) {
+    fn examine(&mut self, path: &Path, look: Look, rule: Rule) {
         let forced = matches!(self.by_inode.get(&look.inode), Some(Known::Waiting { .. }));
-        let known = match self.identify(path, look, start, forced) {
+        let known = match self.identify(path, look, rule, forced) {
             Ok(known) => known,
             Err(error) => {
                 let error = error.to_string();
@@ -252,9 +263,9 @@ impl FileSource {
         self.by_inode.insert(look.inode, known);
     }
 
-    fn identify(&mut self, path: &Path, look: Look, start: Start, forced: bool) -> io::Result<Known> {
+    fn identify(&mut self, path: &Path, look: Look, rule: Rule, forced: bool) -> io::Result<Known> {
         if let Some(id) = self.untouched(look) {
-            self.adopt(id, path, look, None);
+            self.adopt(id, path, look, rule, None);
             return Ok(Known::Content(id));
         }
         let mut reader = Reader::open(path)?;
@@ -265,7 +276,7 @@ impl FileSource {
             match self.compare(id, &mut reader, look)? {
                 Holds::Yes if self.has_good_place(id) => return Ok(Known::Alias { of: id, look }),
                 Holds::Yes => {
-                    self.adopt(id, path, look, Some(reader));
+                    self.adopt(id, path, look, rule, Some(reader));
                     return Ok(Known::Content(id));
                 }
                 Holds::Shorter => shorter = true,
@@ -277,12 +288,12 @@ impl FileSource {
             return Ok(Known::Waiting { listings: WAIT_LISTINGS });
         }
         let mut content = Content::new(key, look);
-        if self.first_start && start == Start::End {
+        if self.first_start && rule.start == Start::End {
             skip_to_end(&mut content, &mut reader, look)?;
         }
         let reader = (!content.finished).then_some(reader);
         let id = self.add(content);
-        self.adopt(id, path, look, reader);
+        self.adopt(id, path, look, rule, reader);
         Ok(Known::Content(id))
     }
 
@@ -330,11 +341,12 @@ impl FileSource {
         good
     }
 
-    fn adopt(&mut self, id: u32, path: &Path, look: Look, reader: Option<Reader>) {
+    fn adopt(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Option<Reader>) {
         let open = self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count();
         let Some(content) = self.contents.get_mut(&id) else { return };
         // An untouched file (no reader given) has nothing to read.
         content.drained = reader.is_none();
+        content.max_line = rule.max_line;
         content.finished &= reader.is_none();
         content.name = path.to_string_lossy().into();
         content.gone_since = None;
@@ -419,7 +431,6 @@ impl FileSource {
 
     /// One read of one file. `Ok(false)`: nothing more there now.
     fn read_from(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
-        let max_line = self.config.max_line;
         let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
         if !open_place(content)? {
             self.lose_place(id);
@@ -427,10 +438,10 @@ impl FileSource {
         }
         chunk.file = id;
         chunk.key = content.key;
-        chunk.counted = content.counted;
         chunk.skipped_lines = 0;
         chunk.path.clone_from(&content.name);
-        match fill(content, chunk, max_line)? {
+        chunk.max_line = content.max_line;
+        match fill(content, chunk)? {
             Filled::Lines | Filled::Skipped => Ok(true),
             Filled::Nothing => Ok(false),
             Filled::Changed => {
@@ -619,7 +630,7 @@ fn content_check(content: &Content, reader: &mut Reader) -> io::Result<bool> {
 }
 
 /// Reads the next lines of a content into the chunk and moves its read offset behind them.
-fn fill(content: &mut Content, chunk: &mut Chunk, max_line: usize) -> io::Result<Filled> {
+fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
     if content.skipping.is_some() {
         return skip_line(content, chunk);
     }
@@ -640,7 +651,7 @@ fn fill(content: &mut Content, chunk: &mut Chunk, max_line: usize) -> io::Result
         if let Some(error) = failed {
             return Err(error);
         }
-        if data.len() > max_line {
+        if data.len() > content.max_line {
             content.skipping = Some(content.read + data.len() as u64);
             return skip_line(content, chunk);
         }
@@ -648,7 +659,7 @@ fn fill(content: &mut Content, chunk: &mut Chunk, max_line: usize) -> io::Result
             content.partial = data.len() as u64;
             return Ok(Filled::Nothing);
         }
-        capacity = (history + max_line + 1).min(history + data.len() * 4);
+        capacity = (history + content.max_line + 1).min(history + data.len() * 4);
     }
 }
 
@@ -672,7 +683,6 @@ fn hand_out(content: &mut Content, chunk: &mut Chunk, lines: std::ops::Range<usi
     chunk.offset = content.read;
     content.read += lines.len() as u64;
     content.read_tail = Tail::of(&chunk.buffer[..lines.end]);
-    content.counted = content.counted.max(content.read);
     content.partial = partial;
     chunk.lines = lines;
     if usize::from(content.head.len) < HISTORY {
@@ -695,7 +705,7 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             let Some(tail) = reader.tail_before(after)? else { return Ok(Filled::Changed) };
             tracing::warn!(path = %content.name, offset_bytes = content.read, line_bytes = after - content.read - 1,
                 "skipped a line that is longer than max_line; it is counted as dropped");
-            chunk.skipped_lines = u64::from(content.read >= content.counted);
+            chunk.skipped_lines = 1;
             chunk.offset = after;
             // The mark of a chunk without lines is made of these bytes.
             let history = after.min(HISTORY as u64) as usize;
@@ -704,7 +714,6 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             chunk.lines = history..history;
             content.read = after;
             content.read_tail = tail;
-            content.counted = content.counted.max(after);
             content.skipping = None;
             return Ok(Filled::Skipped);
         }
@@ -742,7 +751,6 @@ fn skip_to_end(content: &mut Content, reader: &mut Reader, look: Look) -> io::Re
     let tail = reader.tail_before(end)?.unwrap_or_default();
     (content.read, content.read_tail) = (end, tail);
     (content.settled, content.settled_tail) = (end, tail);
-    content.counted = end;
     Ok(())
 }
 

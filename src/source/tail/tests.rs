@@ -54,10 +54,14 @@ impl Bench {
     fn source(&mut self) -> &mut FileSource {
         if self.source.is_none() {
             let config = Config {
-                sources: vec![SourceConfig { path: self.path(self.pattern), rotated: None, start: self.start }],
+                sources: vec![SourceConfig {
+                    path: self.path(self.pattern),
+                    rotated: None,
+                    start: self.start,
+                    max_line: self.max_line,
+                }],
                 cluster: "c".into(),
                 node: "n".into(),
-                max_line: self.max_line,
             };
             self.source = Some(FileSource::open(config, Store::new(self.state.path(), "test")).unwrap());
         }
@@ -280,16 +284,6 @@ fn lines_up_to_the_limit_and_beyond() {
         b.append("flows.log", format!("{long}\na3\n"));
         b.expect(&["<skipped>", "a3"]).restart().expect(&[]);
     }
-}
-
-#[test]
-fn a_skipped_line_is_skipped_again_but_counted_once() {
-    let mut b = Bench::new();
-    b.max_line = 10;
-    b.append("flows.log", format!("{}\na1\n", "l".repeat(READ * 2)));
-    assert_eq!(b.read_as(false), ["<skipped>", "a1"]);
-    b.source().rewind();
-    b.expect(&["a1"]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn install(server: &Server, kind: Kind, auth: Auth, options: Options) -> (Result
 }
 
 /// The plain server of a kind, with our templates in it.
-fn ready(kind: Kind) -> Option<&'static Server> {
+pub fn ready(kind: Kind) -> Option<&'static Server> {
     static DONE: [OnceLock<()>; 2] = [OnceLock::new(), OnceLock::new()];
     let server = plain(kind)?;
     DONE[kind as usize].get_or_init(|| {

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "one binary holds all tests; not every helper has a user at every moment")]
 
 pub mod fake_bulk;
+pub mod recorder;
 pub mod reduce;
 pub mod servers;
 

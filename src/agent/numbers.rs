@@ -1,0 +1,96 @@
+//! The sinks' own numbers as metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::sink::{elastic, syslog};
+use crate::telemetry::Sample;
+
+pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
+    let counter = |name, help, value: &elastic::stats::Counter| Sample::counter(name, help, value.get());
+    let held = stats.held();
+    let mut samples = vec![
+        counter("tidegate_elastic_requests", "Bulk requests begun", &stats.requests),
+        counter(
+            "tidegate_elastic_uncertain_requests",
+            "Of these, left unknown what was written",
+            &stats.uncertain_requests,
+        ),
+        counter("tidegate_elastic_split_requests", "Requests answered 413 and split", &stats.split_requests),
+        counter("tidegate_elastic_sent_bytes", "Bytes of request bodies on the wire", &stats.sent_bytes),
+        counter("tidegate_elastic_created_documents", "Documents written", &stats.created_documents),
+        counter(
+            "tidegate_elastic_duplicate_documents",
+            "Documents that were there already",
+            &stats.duplicate_documents,
+        ),
+        counter(
+            "tidegate_elastic_redirected_documents",
+            "Documents that went to the failure store",
+            &stats.redirected_documents,
+        ),
+        counter("tidegate_elastic_retried_documents", "Documents sent once more, each time", &stats.retried_documents),
+        counter(
+            "tidegate_elastic_dead_letter_evicted_bytes",
+            "Dead letters given up for newer ones",
+            &stats.dead_letter_evicted_bytes,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_in_flight_requests",
+            "Batches being worked on",
+            stats.in_flight_requests() as f64,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_request_limit",
+            "Batches that may be worked on at a time now",
+            stats.request_limit() as f64,
+        ),
+        Sample::gauge(
+            "tidegate_elastic_held",
+            "1 while something that is not the documents' fault keeps them",
+            f64::from(u8::from(held.is_some())),
+        ),
+    ];
+    samples.extend(elastic::stats::Class::ALL.map(|class| {
+        counter(
+            "tidegate_elastic_rejected_documents",
+            "Documents refused for good, in the dead letter",
+            stats.rejected(class),
+        )
+        .label("reason", class.as_str())
+    }));
+    samples
+}
+
+pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
+    let counter = |name, help, value: &std::sync::atomic::AtomicU64| {
+        Sample::counter(name, help, value.load(Relaxed)).label("lane", lane)
+    };
+    let connected = f64::from(u8::from(stats.connected.load(Relaxed)));
+    vec![
+        counter("tidegate_syslog_records", "Records handed to the kernel, repeats included", &stats.records),
+        counter("tidegate_syslog_bytes", "Octets handed to the kernel, framing included", &stats.octets),
+        counter(
+            "tidegate_syslog_unconfirmed_records",
+            "Records settled over UDP or a local socket",
+            &stats.unconfirmed,
+        ),
+        counter("tidegate_syslog_connects", "Connections that were up", &stats.connects),
+        counter("tidegate_syslog_connect_errors", "Tries to connect that failed", &stats.connect_errors),
+        counter("tidegate_syslog_tls_errors", "Of these, refused by TLS on either side", &stats.tls_errors),
+        counter("tidegate_syslog_disconnects", "Connections that broke", &stats.disconnects),
+        counter(
+            "tidegate_syslog_truncated_records",
+            "Records in which something was cut or left out",
+            &stats.truncated,
+        ),
+        counter("tidegate_syslog_sanitised_records", "Records in which a character was replaced", &stats.sanitised),
+        Sample::gauge(
+            "tidegate_syslog_unsent_bytes",
+            "Sealed and not written yet",
+            stats.unsent_bytes.load(Relaxed) as f64,
+        )
+        .label("lane", lane),
+        Sample::gauge("tidegate_syslog_connected", "1 while the link is up", connected).label("lane", lane),
+    ]
+}

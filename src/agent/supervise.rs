@@ -1,0 +1,154 @@
+//! A running agent over time: signals, and files that change under it.
+//!
+//! Configuration and zones are looked at by content (mounted ConfigMaps change by swapping symlinks). A new configuration
+//! drains the lanes and starts them anew from their checkpoints; new zones are put in place between two reads. A bad new
+//! one is refused and said once, and the old one stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::{Agent, AgentError, Config, LaneEnd, build_info, load_zones};
+use crate::lane::Zones;
+use crate::telemetry::{Health, Metrics};
+
+/// Files are looked at this often.
+const LOOK: Duration = Duration::from_secs(2);
+/// An agent that ends by itself is looked at more often.
+const LOOK_ONCE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: drain and end.
+    Stop,
+    /// SIGHUP: read everything again, changed or not.
+    Reload,
+}
+
+/// What the caller reads from its file and flags.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub zones: Option<PathBuf>,
+}
+
+/// How to read it again, and from which file.
+pub struct Origin<'a> {
+    pub file: Option<PathBuf>,
+    pub load: Box<dyn Fn() -> Result<Loaded, String> + 'a>,
+}
+
+/// Contents at the last look; what cannot be read is no content.
+#[derive(PartialEq, Eq, Default)]
+struct Contents {
+    config: Option<u64>,
+    zones: Option<u64>,
+}
+
+impl Contents {
+    fn look(file: Option<&Path>, zones: Option<&Path>) -> Self {
+        let hash =
+            |path: Option<&Path>| path.and_then(|p| std::fs::read(p).ok()).map(|b| xxhash_rust::xxh3::xxh3_64(&b));
+        Self { config: hash(file), zones: hash(zones) }
+    }
+}
+
+/// Runs until a stop comes, or until every lane has ended by itself (`once`).
+pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>) -> Result<Vec<LaneEnd>, AgentError> {
+    let zones = Zones::default();
+    if let Some(path) = &first.zones {
+        let table = load_zones(path).map_err(AgentError::Zones)?;
+        zones.store(Some(Arc::new(table)));
+    }
+    let (metrics, health) = (Metrics::default(), Health::default());
+    let mut running = first;
+    let mut agent = start(&running, &zones, &metrics, &health)?;
+    let mut seen = Contents::look(origin.file.as_deref(), running.zones.as_deref());
+    let look = if running.config.once.is_some() { LOOK_ONCE } else { LOOK };
+    loop {
+        let forced = match signals.recv_timeout(look) {
+            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(agent.stop()),
+            Ok(Signal::Reload) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+        };
+        if agent.has_ended() {
+            return Ok(agent.join());
+        }
+        let now = Contents::look(origin.file.as_deref(), running.zones.as_deref());
+        if forced || now.config != seen.config {
+            if let Some(new) = read_again(origin, &running) {
+                agent = swap(agent, &mut running, new, &zones, &metrics, &health)?;
+            }
+        } else if now.zones != seen.zones {
+            swap_zones(running.zones.as_deref(), &zones);
+        }
+        seen = now;
+    }
+}
+
+fn start(loaded: &Loaded, zones: &Zones, metrics: &Metrics, health: &Health) -> Result<Agent, AgentError> {
+    metrics.clear();
+    let node = loaded.config.node.clone();
+    metrics.add(move || vec![build_info(&node)]);
+    Agent::start(loaded.config.clone(), zones, metrics.clone(), health.clone())
+}
+
+/// The new configuration, unless it is bad or asks for what a reload cannot give.
+fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<Loaded> {
+    let new = match (origin.load)() {
+        Ok(new) => new,
+        Err(problems) => {
+            tracing::error!(%problems, "the new configuration is refused; the old one stays");
+            return None;
+        }
+    };
+    if (&new.config.cluster, &new.config.node) != (&running.config.cluster, &running.config.node) {
+        tracing::error!(
+            "the new configuration changes `cluster` or `node`, which are part of every id; \
+            it is refused and the old one stays: restart the process to change them"
+        );
+        return None;
+    }
+    if let Some(Err(problems)) = new.zones.as_deref().map(load_zones) {
+        tracing::error!(%problems, "the new configuration names bad zones and is refused; the old one stays");
+        return None;
+    }
+    Some(new)
+}
+
+/// Drains the old lanes and starts the new ones; where these cannot start, the old ones come back.
+fn swap(
+    old: Agent,
+    running: &mut Loaded,
+    new: Loaded,
+    zones: &Zones,
+    metrics: &Metrics,
+    health: &Health,
+) -> Result<Agent, AgentError> {
+    old.stop();
+    health.clear();
+    swap_zones(new.zones.as_deref(), zones);
+    match start(&new, zones, metrics, health) {
+        Ok(agent) => {
+            *running = new;
+            tracing::info!("the configuration is read again; lanes went on from their checkpoints");
+            Ok(agent)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the new configuration cannot start; the old one stays");
+            swap_zones(running.zones.as_deref(), zones);
+            start(running, zones, metrics, health)
+        }
+    }
+}
+
+fn swap_zones(path: Option<&Path>, zones: &Zones) {
+    match path.map(load_zones).transpose() {
+        Ok(table) => {
+            zones.store(table.map(Arc::new));
+            tracing::info!("zones are read again");
+        }
+        Err(problems) => tracing::error!(%problems, "the new zones are refused; the old ones stay"),
+    }
+}
