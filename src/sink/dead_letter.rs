@@ -126,6 +126,10 @@ impl DeadLetter {
     }
 
     fn try_write(&mut self, letters: &[Letter]) -> Result<Written, DeadLetterError> {
+        // Somebody may have moved or deleted the file since: what went into it now would be lost.
+        if self.open.as_ref().is_some_and(|(number, ..)| !self.path(*number).exists()) {
+            self.open = None;
+        }
         let lines: Vec<Vec<u8>> = letters.iter().map(|letter| self.line(letter)).collect();
         let most = self.config.max_size;
         let (lines, too_large): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.len() as u64 <= most);
@@ -362,6 +366,15 @@ mod tests {
         again.write(&[letter(2, "{}")]).unwrap();
         assert_eq!(ids(&again), ["id-1", "id-2"]);
         assert_eq!(again.files().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_not_written_on() {
+        let (_folder, mut letters) = dead_letter(MAX_SIZE, WhenFull::Hold);
+        letters.write(&[letter(1, "{}")]).unwrap();
+        std::fs::remove_dir_all(&letters.config().dir).unwrap();
+        letters.write(&[letter(2, "{}")]).unwrap();
+        assert_eq!(ids(&letters), ["id-2"]);
     }
 
     #[test]

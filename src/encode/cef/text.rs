@@ -27,6 +27,8 @@ pub(super) struct Writer<'a> {
     /// End of the last character that is no white space.
     solid: usize,
     sanitised: bool,
+    /// A character did not fit: nothing behind it may stand.
+    full: bool,
     cut: bool,
 }
 
@@ -42,7 +44,7 @@ pub(super) struct Written {
 impl<'a> Writer<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>, place: Place, cut: usize) -> Self {
         let start = out.len();
-        Self { out, place, start, limit: start + cut, solid: start, sanitised: false, cut: false }
+        Self { out, place, start, limit: start + cut, solid: start, sanitised: false, full: false, cut: false }
     }
 
     pub(super) fn push(&mut self, text: &str) -> &mut Self {
@@ -65,7 +67,8 @@ impl<'a> Writer<'a> {
 
     /// Printable ASCII without anything that needs a look, and room for all of it: nearly every value there is.
     fn is_plain(&self, text: &[u8]) -> bool {
-        self.out.len() + text.len() <= self.limit
+        !self.full
+            && self.out.len() + text.len() <= self.limit
             && text.iter().all(|&b| matches!(b, b'!'..=b'~') && !matches!(b, b'\\' | b'=' | b'|' | b':'))
     }
 
@@ -95,7 +98,8 @@ impl<'a> Writer<'a> {
             }
             _ => c.encode_utf8(&mut utf8).as_bytes(),
         };
-        if self.cut || self.out.len() + bytes.len() > self.limit {
+        if self.full || self.out.len() + bytes.len() > self.limit {
+            self.full = true;
             // White space that would be trimmed anyway is no loss.
             self.cut |= !c.is_whitespace();
             return;

@@ -1,6 +1,6 @@
 //! One bulk request to one host, and what came back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,9 @@ const MAX_ANSWER: usize = 4 << 20;
 /// `GET /` answers in a few hundred bytes, at once.
 const MAX_ROOT: usize = 64 << 10;
 const ROOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Something in between may swallow `GET /` for ever: no more of them are waited for.
+const ROOT_TRIES: u8 = 3;
+const ANSWERED: u8 = u8::MAX;
 
 /// What became of one try.
 #[derive(Debug)]
@@ -51,7 +54,8 @@ pub struct Peer {
     pub path: String,
     pub stats: Arc<Stats>,
     known: Mutex<Known>,
-    asked: AtomicBool,
+    /// Times that `GET /` came to nothing; [`ANSWERED`] once it has been answered.
+    asked: AtomicU8,
     last_failure: Mutex<String>,
 }
 
@@ -64,7 +68,7 @@ struct Known {
 impl Peer {
     pub fn new(http: Http, hosts: Hosts, credentials: Credentials, path: String, stats: Arc<Stats>) -> Self {
         let known = Mutex::new(Known { product: None, query: query(None) });
-        let (asked, last_failure) = (AtomicBool::new(false), Mutex::default());
+        let (asked, last_failure) = (AtomicU8::new(0), Mutex::default());
         Self { http, hosts, credentials, path, stats, known, asked, last_failure }
     }
 
@@ -127,7 +131,7 @@ impl Peer {
 
     /// Asks once who it is. A refusal (a key without `monitor`) is an answer, too: then we go on without knowing.
     async fn identify(&self, host: usize) -> Result<(), Trouble> {
-        if self.asked.load(Ordering::Relaxed) {
+        if self.asked.load(Ordering::Relaxed) >= ROOT_TRIES {
             return Ok(());
         }
         let url = format!("{}/", self.hosts.base(host));
@@ -135,12 +139,17 @@ impl Peer {
         let response = match response.map_err(Failure::from) {
             Ok(response) => response,
             Err(failure @ Failure::NotSent(_)) => return Err(failure.into()),
-            Err(Failure::Lost(_)) => return Ok(()),
+            Err(Failure::Lost(_)) => {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
         };
         let status = response.status();
         // 401 and 5xx say nothing yet.
         let answered = status.is_success() || status == StatusCode::FORBIDDEN || status == StatusCode::NOT_FOUND;
-        self.asked.store(answered, Ordering::Relaxed);
+        if answered {
+            self.asked.store(ANSWERED, Ordering::Relaxed);
+        }
         if status.is_success()
             && let Ok((body, false)) = http::read(response, MAX_ROOT).await
         {

@@ -1,5 +1,6 @@
 //! What stands around the sink in these tests: a lane's thread, an I/O runtime, a state folder.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -156,13 +157,19 @@ impl Lane {
         }
     }
 
-    /// All dead letters of this lane.
-    pub fn dead_letters(&self) -> Vec<Value> {
+    /// Files of the dead letter, oldest first.
+    pub fn dead_letter_files(&self) -> Vec<PathBuf> {
         let dir = self.folder.path().join("dead-letter/elasticsearch");
         let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.sort();
-        let text: String = paths.iter().map(|path| std::fs::read_to_string(path).expect("a file")).collect();
+        paths
+    }
+
+    /// All dead letters of this lane.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        let read = |path| std::fs::read_to_string(path).expect("a file");
+        let text: String = self.dead_letter_files().iter().map(read).collect();
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 }

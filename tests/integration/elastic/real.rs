@@ -114,7 +114,7 @@ fn what_others_own_is_refused(kind: Kind) {
     assert!(error.to_string().starts_with(&format!("{path} is managed by somebody; ")), "{error}");
     assert_eq!(server.call(Method::GET, &fresh.path(), None).0, 404, "nothing was written");
 
-    let forced = apply(&[object.clone()], Options { force: true, dry_run: false }).expect("forced");
+    let forced = apply(std::slice::from_ref(&object), Options { force: true, dry_run: false }).expect("forced");
     assert_eq!(forced.updated, 1);
     assert_eq!(apply(&[object], Options::default()).expect("ours now").unchanged, 1);
     server.ok(Method::DELETE, &path, None);
