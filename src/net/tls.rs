@@ -54,7 +54,9 @@ pub enum TlsError {
     KeyDoesNotFit { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("the system's certificate store is empty{detail}; set ca_file")]
     EmptySystemStore { detail: String },
-    #[error("fingerprint {text:?} cannot be used: {reason}; write sha-256: and 32 hexadecimal octets with colons between")]
+    #[error(
+        "fingerprint {text:?} cannot be used: {reason}; write sha-256: and 32 hexadecimal octets with colons between"
+    )]
     Fingerprint { text: String, reason: &'static str },
     #[error("{name:?} is neither a host name nor an address; set server_name to the name in the peer's certificate")]
     ServerName { name: String },
@@ -71,13 +73,9 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
         .with_custom_certificate_verifier(verifier(config, provider)?);
     let client = match identity(config)? {
         None => builder.with_no_client_auth(),
-        Some((certificate, key, chain, secret)) => {
-            builder.with_client_auth_cert(chain, secret).map_err(|source| TlsError::KeyDoesNotFit {
-                certificate: certificate.to_path_buf(),
-                key: key.to_path_buf(),
-                source,
-            })?
-        }
+        Some((certificate, key, chain, secret)) => builder.with_client_auth_cert(chain, secret).map_err(|source| {
+            TlsError::KeyDoesNotFit { certificate: certificate.to_path_buf(), key: key.to_path_buf(), source }
+        })?,
     };
     Ok(Arc::new(client))
 }
@@ -123,8 +121,13 @@ fn explain_alert(alert: rustls::AlertDescription) -> String {
     use rustls::AlertDescription as A;
     match alert {
         A::CertificateRequired => "the peer wants a client certificate: set certificate_file and key_file".to_owned(),
-        A::UnknownCA | A::BadCertificate | A::CertificateUnknown | A::CertificateExpired | A::CertificateRevoked
-        | A::UnsupportedCertificate | A::AccessDenied => {
+        A::UnknownCA
+        | A::BadCertificate
+        | A::CertificateUnknown
+        | A::CertificateExpired
+        | A::CertificateRevoked
+        | A::UnsupportedCertificate
+        | A::AccessDenied => {
             format!("the peer refused our client certificate (alert {alert:?}): it must believe its issuer and name")
         }
         A::HandshakeFailure => {
@@ -198,9 +201,9 @@ fn identity(config: &TlsConfig) -> Result<Option<Identity<'_>>, TlsError> {
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let remedy = "it needs CERTIFICATE blocks; convert DER with openssl x509 -inform der";
     let text = read(setting, path)?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|error| {
-        TlsError::NotPem { setting, path: path.to_path_buf(), reason: error.to_string(), remedy }
-    })?;
+    let found = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::NotPem { setting, path: path.to_path_buf(), reason: error.to_string(), remedy })?;
     if found.is_empty() {
         return Err(TlsError::Missing { setting, path: path.to_path_buf(), wanted: "certificate", remedy });
     }

@@ -114,14 +114,7 @@ impl Encoder {
     }
 
     /// As [`Encoder::encode`], for a caller who wrote a header before it and knows the class.
-    pub fn encode_flow(
-        &mut self,
-        event: &Event<'_>,
-        flow: &Flow<'_>,
-        class: &Class,
-        frame: Frame,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn encode_flow(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, frame: Frame, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.headers[class.index]);
         let mut record = Record::new(out);
@@ -216,7 +209,9 @@ fn header(config: &Config, class: &Class) -> Vec<u8> {
 /// The event's time in Unix milliseconds: what happened, not what the clock says now.
 pub fn event_time_ms(event: &Event<'_>) -> Option<i64> {
     let flow_time = match event.body {
-        Body::Flow(flow) => millis(flow.end_time).or(flow.timestamp_ms.filter(has_13_digits)).or(millis(flow.start_time)),
+        Body::Flow(flow) => {
+            millis(flow.end_time).or(flow.timestamp_ms.filter(has_13_digits)).or(millis(flow.start_time))
+        }
         Body::Raw(_) => None,
     };
     flow_time.or(event.origin.read_at_ms.filter(has_13_digits))
@@ -315,4 +310,3 @@ fn put_workload(record: &mut Record<'_>, key: Key, end: &End<'_>) {
 fn prefix(namespace: Option<&str>) -> (&str, &'static str) {
     namespace.map_or(("", ""), |namespace| (namespace, "/"))
 }
-

@@ -104,9 +104,19 @@ mod tests {
     fn headers() {
         let time = Some(1_787_390_098_000);
         let (new, old) = (Header::Rfc5424, Header::Rfc3164);
-        check(new, "node-a1", time, "<132>1 2026-08-22T09:14:58.000Z node-a1 tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
+        check(
+            new,
+            "node-a1",
+            time,
+            "<132>1 2026-08-22T09:14:58.000Z node-a1 tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ",
+        );
         check(new, "", None, "<132>1 - - tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
-        check(new, "a b\né|", Some(-1), "<132>1 1969-12-31T23:59:59.999Z a_b__| tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ");
+        check(
+            new,
+            "a b\né|",
+            Some(-1),
+            "<132>1 1969-12-31T23:59:59.999Z a_b__| tidegate 7 TRAFFIC [meta sequenceId=\"2\"] ",
+        );
         check(old, "node-a1", time, "<132>Aug 22 09:14:58 node-a1 ");
         check(old, "node-a1", Some(1_788_426_672_345), "<132>Sep  3 09:11:12 node-a1 ");
         check(Header::Rfc3164Tagged, "node-a1", time, "<132>Aug 22 09:14:58 node-a1 tidegate: ");

@@ -292,10 +292,7 @@ async fn open_udp(address: SocketAddr) -> Result<(Pipe, ProbeReport), ConnectErr
     Ok((Pipe::Datagram(Datagram::Udp(socket)), plain_report(address, false)))
 }
 
-async fn open_tcp(
-    address: SocketAddr,
-    limit: Duration,
-) -> Result<(TcpStream, std::net::TcpStream), ConnectError> {
+async fn open_tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, std::net::TcpStream), ConnectError> {
     let open = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

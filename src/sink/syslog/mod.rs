@@ -52,11 +52,22 @@ pub const MAX_DATAGRAM: usize = 2048;
 /// The receiver's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    Udp { host: String, port: u16 },
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
+    Udp {
+        host: String,
+        port: u16,
+    },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Tls {
+        host: String,
+        port: u16,
+    },
     /// A datagram socket of a local daemon.
-    Unix { path: PathBuf },
+    Unix {
+        path: PathBuf,
+    },
 }
 
 impl Target {

@@ -127,7 +127,10 @@ fn frame(socket: &mut std::net::TcpStream) -> String {
 
 #[track_caller]
 fn is_deny_to(message: &str, port: u16, sequence: u32) {
-    let start = format!("<132>1 2026-08-22T09:14:58.000Z node-a1 tidegate {} TRAFFIC [meta sequenceId=\"{sequence}\"] CEF:0|", std::process::id());
+    let start = format!(
+        "<132>1 2026-08-22T09:14:58.000Z node-a1 tidegate {} TRAFFIC [meta sequenceId=\"{sequence}\"] CEF:0|",
+        std::process::id()
+    );
     assert!(message.starts_with(&start), "{message}");
     assert!(message.contains(&format!(" dpt={port} ")), "{message}");
 }

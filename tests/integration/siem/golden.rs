@@ -53,10 +53,8 @@ pub fn config() -> Config {
 
 pub fn cases() -> Vec<PathBuf> {
     let folder = std::fs::read_dir(support::root().join("fixtures/flows")).expect("fixtures/flows");
-    let mut cases: Vec<PathBuf> = folder
-        .map(|entry| entry.expect("a folder").path())
-        .filter(|path| path.join("input.jsonl").is_file())
-        .collect();
+    let mut cases: Vec<PathBuf> =
+        folder.map(|entry| entry.expect("a folder").path()).filter(|path| path.join("input.jsonl").is_file()).collect();
     cases.sort();
     cases
 }

@@ -78,7 +78,10 @@ impl Fields {
             dest: self.end(3, 4, 5),
             service: Service { namespace: self.text(6), name: self.text(7), port_name: self.text(8), port: None },
             process: Process { name: self.text(9), args: vec![Text::Borrowed(&self.0[10])], ..Process::default() },
-            policies: Policies { enforced: vec![Text::Owned(format!("0|a|a.{}|deny|0", self.0[1]))], ..Policies::default() },
+            policies: Policies {
+                enforced: vec![Text::Owned(format!("0|a|a.{}|deny|0", self.0[1]))],
+                ..Policies::default()
+            },
             ..Flow::default()
         }
     }
@@ -115,8 +118,24 @@ impl Fields {
 }
 
 const FIXED: [&str; 18] = [
-    "rt", "end", "act", "outcome", "cnt", "deviceDirection", "reason", "cat", "dvchost", "deviceExternalId", "externalId",
-    "cs4", "cs4Label", "cs5", "cs5Label", "cs6", "cs6Label", "TidegateTruncated",
+    "rt",
+    "end",
+    "act",
+    "outcome",
+    "cnt",
+    "deviceDirection",
+    "reason",
+    "cat",
+    "dvchost",
+    "deviceExternalId",
+    "externalId",
+    "cs4",
+    "cs4Label",
+    "cs5",
+    "cs5Label",
+    "cs6",
+    "cs6Label",
+    "TidegateTruncated",
 ];
 const LABELS: [&str; 3] = ["cs1Label", "cs2Label", "cs3Label"];
 

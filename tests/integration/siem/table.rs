@@ -61,7 +61,8 @@ fn classes_are_those_of_the_encoder() {
     assert_eq!(rows.len(), CLASSES.len());
     for (row, class) in rows.iter().zip(&CLASSES) {
         let texts = (row.act.as_deref(), row.outcome.as_deref(), row.reason.as_deref());
-        let same = (&*row.id, &*row.name, row.severity, row.syslog) == (class.id, class.name, class.severity, class.syslog_severity)
+        let same = (&*row.id, &*row.name, row.severity, row.syslog)
+            == (class.id, class.name, class.severity, class.syslog_severity)
             && texts == (class.act, class.outcome, class.reason);
         assert!(same, "{row:?} and {class:?}");
     }
@@ -95,7 +96,8 @@ fn golden_records_use_all_keys_and_no_others() {
         .flat_map(|row| [Some(row.key.clone()), row.label.as_ref().map(|_| format!("{}Label", row.key))])
         .flatten()
         .collect();
-    let used: BTreeSet<String> = golden::all().iter().flat_map(|record| super::parsers::strict(record)).map(|(key, _)| key).collect();
+    let used: BTreeSet<String> =
+        golden::all().iter().flat_map(|record| super::parsers::strict(record)).map(|(key, _)| key).collect();
     let own: BTreeSet<String> = table.own.into_iter().map(|row| row.key).collect();
     assert_eq!(used.difference(&known).filter(|key| !own.contains(*key)).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&String>::new(), "no fixture shows these");
