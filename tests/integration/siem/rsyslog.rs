@@ -45,8 +45,7 @@ impl Rsyslog {
             support::went_without("rsyslog", "no rsyslogd (Debian: rsyslog, rsyslog-openssl)");
             return None;
         }
-        let mut this =
-            Self { folder: temp_dir(), running: None, tls: free_port(), tcp: free_port(), udp: free_port() };
+        let mut this = Self { folder: temp_dir(), running: None, tls: free_port(), tcp: free_port(), udp: free_port() };
         let folder = this.folder.path().to_str().expect("a plain path");
         let template = std::fs::read_to_string(support::root().join("tests/siem/rsyslog.conf.in")).expect("a template");
         let configuration = template
@@ -131,7 +130,8 @@ struct Lane {
 
 impl Lane {
     fn new(config: Config) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (wake, wakes) = channel();
         let sink = syslog::sink(config, runtime.handle(), Outcomes::new(wake)).expect("a good configuration");
         Self { sink, wakes, next: 0, _runtime: runtime }
@@ -250,11 +250,9 @@ fn with_the_old_header() {
 
 #[test]
 fn bad_server_certificates_are_refused() {
-    for (server, reason) in [
-        ("wrongname", "set server_name"),
-        ("expired", "it has expired"),
-        ("rogue-server", "set ca_file"),
-    ] {
+    for (server, reason) in
+        [("wrongname", "set server_name"), ("expired", "it has expired"), ("rogue-server", "set ca_file")]
+    {
         let Some(rsyslog) = Rsyslog::start(server) else { return };
         let error = Lane::new(config(rsyslog.target("tls"))).refused();
         assert!(error.contains(reason), "{server}: {error}");
@@ -263,7 +261,8 @@ fn bad_server_certificates_are_refused() {
 
 #[test]
 fn a_refused_client_certificate_is_seen_and_nothing_is_sent() {
-    for (client, reason) in [(None, "set certificate_file and key_file"), (Some("rogue-client"), "client certificate")] {
+    for (client, reason) in [(None, "set certificate_file and key_file"), (Some("rogue-client"), "client certificate")]
+    {
         let Some(rsyslog) = Rsyslog::start("server") else { return };
         let error = Lane::new(Config { tls: tls(client), ..config(rsyslog.target("tls")) }).refused();
         assert!(error.contains(reason), "{client:?}: {error}");
@@ -279,7 +278,8 @@ fn a_fingerprint_stands_for_authority_and_name() {
         runtime.block_on(syslog::probe(&Config { tls, ..config(rsyslog.target("tls")) }))
     };
     assert!(probe(tls(Some("client"))).is_err());
-    let named = probe(TlsConfig { server_name: Some("other.test".to_owned()), ..tls(Some("client")) }).expect("its name");
+    let named =
+        probe(TlsConfig { server_name: Some("other.test".to_owned()), ..tls(Some("client")) }).expect("its name");
     let seen = named.tls.as_ref().expect("TLS");
     assert_eq!(seen.version, "TLS 1.3");
     let pinned = TlsConfig { fingerprints: vec![seen.fingerprint.clone()], ca_file: None, ..tls(Some("client")) };
