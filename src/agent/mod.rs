@@ -1,9 +1,11 @@
 //! The running agent: lanes on their threads, one current-thread runtime for all network work, a server of metrics and
 //! health, and the watch over files that change. The only file, with `cli`, `config` and `demo`, that names every room.
 
+mod configured;
 mod numbers;
 mod supervise;
 
+pub use configured::configured;
 pub use supervise::{Loaded, Origin, Signal, supervise};
 
 use std::fs::File;

@@ -9,7 +9,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, check, input};
 use crate::agent::{self, LaneEnd, Origin, Signal};
-use crate::config::agent::agent as agent_of;
 use crate::config::shape::{Config, LogFormat};
 use crate::config::{Input, Span};
 use crate::telemetry::logging::{self, Format};
@@ -46,7 +45,7 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let once = args.once.then_some(args.timeout.0);
     let origin = Origin { file: input.file.clone(), load: Box::new(move || load_again(&input, once)) };
     let signals = signals()?;
-    let ends = agent::supervise(agent_of(&loaded.config, once), &origin, &signals)?;
+    let ends = agent::supervise(agent::configured(&loaded.config, once), &origin, &signals)?;
     Ok(exit(&ends, args.once))
 }
 
@@ -64,7 +63,7 @@ fn set_up_logs(config: &Config) {
 
 fn load_again(input: &Input, once: Option<Duration>) -> Result<agent::Loaded, String> {
     match input.load() {
-        Ok(loaded) => Ok(agent_of(&loaded.config, once)),
+        Ok(loaded) => Ok(agent::configured(&loaded.config, once)),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
 }

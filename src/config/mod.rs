@@ -7,7 +7,6 @@
 //!
 //! Secrets never stand in the configuration, only where to find them; so nothing here needs to be hidden when printed.
 
-pub mod agent;
 #[cfg(test)]
 mod example_tests;
 mod load;

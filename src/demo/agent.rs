@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::picture::Lane;
 use crate::agent::{self, Agent};
 use crate::config::Input;
-use crate::config::agent::agent as agent_of;
 use crate::lane::Zones;
 use crate::telemetry::{Health, LaneSnapshot, Metrics};
 
@@ -28,7 +27,7 @@ pub(super) fn start(configuration: &Path) -> Result<Box<dyn RunningAgent>, Strin
     let input = Input { file: Some(configuration.to_path_buf()), ..Input::default() };
     let loaded =
         input.load().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let wanted = agent_of(&loaded.config, None);
+    let wanted = agent::configured(&loaded.config, None);
     let zones = Zones::default();
     if let Some(path) = &wanted.zones {
         zones.store(Some(Arc::new(agent::load_zones(path)?)));

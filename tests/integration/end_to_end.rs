@@ -58,27 +58,40 @@ fn comparable(mut document: Value) -> Value {
     document
 }
 
-/// Ships all fixtures once and asks every document back.
+/// Ships all fixtures once, cases with zones of their own apart, and asks every document back.
 fn ship(server: &Server, namespace: &str, state: &Path) -> BTreeMap<String, Value> {
-    let source = root().join("fixtures/flows/*/input.jsonl");
-    let config = temp_dir();
-    let file = config.path().join("tidegate.yaml");
-    let yaml = json!({
-        "cluster": "test-cluster",
-        "node": "test-node",
-        "sources": [{"path": source}],
-        "sinks": {"elasticsearch": {"hosts": [server.url()], "namespace": namespace}},
-        "state_dir": state,
-        "listen": "127.0.0.1:0",
-    });
-    std::fs::write(&file, yaml.to_string()).unwrap();
-    run(&["run", "-c", file.to_str().unwrap(), "--once", "--timeout", "60s"], "").expect_code(0);
+    let (with_zones, without): (Vec<_>, Vec<_>) =
+        cases().into_iter().partition(|case| case.join("zones.yaml").exists());
+    run_over(server, namespace, &state.join("plain"), &without, None);
+    for case in &with_zones {
+        let state = state.join(case.file_name().unwrap());
+        run_over(server, namespace, &state, std::slice::from_ref(case), Some(case.join("zones.yaml")));
+    }
     let stream = format!("logs-calico.flow-{namespace}");
     server.ok(Method::POST, &format!("/{stream}/_refresh"), None);
     let query = json!({"size": 1000, "query": {"match_all": {}}});
     let answer = server.ok(Method::POST, &format!("/{stream}/_search"), Some(&query));
     let hits = answer["hits"]["hits"].as_array().expect("hits");
     hits.iter().map(|hit| (hit["_id"].as_str().unwrap().to_owned(), comparable(hit["_source"].clone()))).collect()
+}
+
+fn run_over(server: &Server, namespace: &str, state: &Path, cases: &[PathBuf], zones: Option<PathBuf>) {
+    let folder = temp_dir();
+    let file = folder.path().join("tidegate.yaml");
+    let sources: Vec<_> = cases.iter().map(|case| json!({"path": case.join("input.jsonl"), "rotated": []})).collect();
+    let mut yaml = json!({
+        "cluster": "test-cluster",
+        "node": "test-node",
+        "sources": sources,
+        "sinks": {"elasticsearch": {"hosts": [server.url()], "namespace": namespace}},
+        "state_dir": state,
+        "listen": "127.0.0.1:0",
+    });
+    if let Some(zones) = zones {
+        yaml["zones"] = json!(zones);
+    }
+    std::fs::write(&file, yaml.to_string()).unwrap();
+    run(&["run", "-c", file.to_str().unwrap(), "--once", "--timeout", "60s"], "").expect_code(0);
 }
 
 fn check(server: &Server, product: &str) {

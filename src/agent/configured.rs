@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::rooms;
-use super::shape::{self, Config};
-use crate::agent;
+use super::Loaded;
+use crate::config::rooms;
+use crate::config::shape::{self, Config};
 use crate::source::tail::{SourceConfig, Start};
 
-/// What [`agent::Agent`] runs. `once` is the time that a peer may stay away before the agent gives up.
+/// What [`super::Agent`] runs. `once` is the time that a peer may stay away before the agent gives up.
 ///
 /// The rules have made sure that there is a sink and that every receiver has a URL.
-pub fn agent(config: &Config, once: Option<Duration>) -> agent::Loaded {
+pub fn configured(config: &Config, once: Option<Duration>) -> Loaded {
     let batch_age = config.sinks.elasticsearch.as_ref().map_or(Duration::from_secs(1), |sink| sink.batch.age.0);
-    let running = agent::Config {
+    let running = super::Config {
         cluster: config.cluster.clone(),
         node: config.node.clone(),
         sources: config.sources.iter().map(source).collect(),
@@ -24,7 +24,7 @@ pub fn agent(config: &Config, once: Option<Duration>) -> agent::Loaded {
         elasticsearch: rooms::elastic(config),
         siem: rooms::syslog(config).into_iter().map(|(_, receiver)| receiver).collect(),
     };
-    agent::Loaded { config: running, zones: config.zones.clone() }
+    Loaded { config: running, zones: config.zones.clone() }
 }
 
 fn source(shape: &shape::Source) -> SourceConfig {
