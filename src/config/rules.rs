@@ -111,6 +111,8 @@ fn glob(path: &str, pattern: &str, found: &mut Findings) {
         found.error(path, "no path is given; write the file's path, as in /var/log/calico/flowlogs/flows.log");
     } else if !Path::new(pattern).is_absolute() {
         found.error(path, format!("{pattern:?} is not absolute; begin it with /"));
+    } else if pattern.contains("**") {
+        found.error(path, format!("{pattern:?} holds **, which is not supported; write a * for each folder on the way"));
     } else if !brackets_close(pattern) {
         found.error(
             path,

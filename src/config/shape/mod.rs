@@ -65,7 +65,7 @@ impl Default for Config {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["path"]))]
 pub struct Source {
-    /// Absolute path of the live file, or a glob (`*`, `?`, `[a-z]`, `{a,b}`, `**`). Of a plain path the rotated siblings
+    /// Absolute path of the live file, or a glob (`*`, `?`, `[a-z]`, `{a,b}`). Of a plain path the rotated siblings
     /// are read too: `flows-*.log` and `flows.log.*` beside `flows.log`, each also `.gz`. A glob is taken exactly.
     pub path: String,
     /// Globs of the rotated files, instead of the siblings derived from `path`. `[]`: the live file only.
