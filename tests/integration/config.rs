@@ -152,6 +152,12 @@ fn input_of(case: &Path) -> Vec<u8> {
     std::fs::read(case.join("input.jsonl")).expect("an input")
 }
 
+/// A case may have zones of its own.
+fn own_zones(case: &Path) -> Option<String> {
+    let path = case.join("zones.yaml");
+    path.exists().then(|| path.to_str().expect("a path in UTF-8").to_owned())
+}
+
 /// The golden documents are those of the agent, which knows the file's path; standard input has none.
 fn without_path(document: &str) -> String {
     let mut document: serde_json::Value = serde_json::from_str(document).expect("a document");
@@ -169,7 +175,9 @@ fn convert_gives_the_documents_of_the_agent() {
     let cases = cases("flows");
     assert!(cases.len() > 30, "only {} cases", cases.len());
     for case in cases {
-        let ran = convert("ecs", &[], input_of(&case)).expect_code(0);
+        let own = own_zones(&case);
+        let zones: Vec<_> = own.iter().flat_map(|zones| ["--zones", zones]).collect();
+        let ran = convert("ecs", &zones, input_of(&case)).expect_code(0);
         let golden = std::fs::read_to_string(case.join("expected.ecs.jsonl")).expect("golden documents");
         let expected: Vec<String> = golden.lines().map(without_path).collect();
         let reorder = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a document").to_string();
@@ -186,7 +194,8 @@ fn convert_gives_the_documents_of_the_agent() {
 fn convert_gives_the_records_of_the_siem_lane() {
     let mut records = 0;
     for case in cases("flows") {
-        let ran = convert("cef", &["--zones", ZONES], input_of(&case));
+        let own = own_zones(&case);
+        let ran = convert("cef", &["--zones", own.as_deref().unwrap_or(ZONES)], input_of(&case));
         let refused = case.file_name().is_some_and(|name| name.to_string_lossy().starts_with("not-flows"));
         assert_eq!(ran.code(), Some(if refused { 4 } else { 0 }), "{}\n{}", case.display(), ran.stderr);
         assert_eq!(ran.stderr.contains("skipped the line at byte "), refused, "{}", ran.stderr);
