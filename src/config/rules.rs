@@ -112,7 +112,8 @@ fn glob(path: &str, pattern: &str, found: &mut Findings) {
     } else if !Path::new(pattern).is_absolute() {
         found.error(path, format!("{pattern:?} is not absolute; begin it with /"));
     } else if pattern.contains("**") {
-        found.error(path, format!("{pattern:?} holds **, which is not supported; write a * for each folder on the way"));
+        found
+            .error(path, format!("{pattern:?} holds **, which is not supported; write a * for each folder on the way"));
     } else if !brackets_close(pattern) {
         found.error(
             path,
