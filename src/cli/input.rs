@@ -31,7 +31,7 @@ pub struct ConfigArgs {
     )]
     elasticsearch: Vec<String>,
 
-    /// Namespace of the data stream logs-calico.flow-<NAMESPACE>
+    /// Namespace of the data stream logs-calico.flow-`<NAMESPACE>`
     #[arg(long, env = "TIDEGATE_NAMESPACE", help_heading = "Above the file")]
     namespace: Option<String>,
 

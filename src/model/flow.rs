@@ -32,7 +32,7 @@ pub struct Flow<'a> {
     pub action: Option<Action>,
     pub reporter: Option<Reporter>,
     pub policies: Policies<'a>,
-    /// Bytes that came in at the *reporting* endpoint. See [`Flow::sent`] for source and destination.
+    /// Bytes that came in at the *reporting* endpoint. See [`Flow::bytes`] for source and destination.
     pub bytes_in: Option<u64>,
     pub bytes_out: Option<u64>,
     pub packets_in: Option<u64>,

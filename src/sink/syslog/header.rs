@@ -100,6 +100,31 @@ mod tests {
         assert_eq!(left.is_none(), header == Header::Rfc5424);
     }
 
+    /// The `syslog` crate writes the same header, but for the time (always now) and the MSGID (a number there).
+    #[test]
+    fn another_formatter_agrees() {
+        use syslog::{Facility, Formatter5424, LogFormat, Severity};
+        let theirs = Formatter5424 {
+            facility: Facility::LOG_LOCAL0,
+            hostname: Some("node-a1".to_owned()),
+            process: APP_NAME.to_owned(),
+            pid: 7,
+        };
+        let meta = [("sequenceId".to_owned(), "2".to_owned())].into();
+        let mut their = Vec::new();
+        theirs.format(&mut their, Severity::LOG_WARNING, (1, [("meta".to_owned(), meta)].into(), "CEF:0|")).unwrap();
+        let mut our = Vec::new();
+        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(Header::Rfc5424, 16, "node-a1") };
+        writer.write(&mut our, 4, Some(1_787_390_098_000), 2);
+        our.extend_from_slice(b"CEF:0|");
+        let words = |text: Vec<u8>| -> Vec<String> {
+            let text = String::from_utf8(text).unwrap();
+            let words = text.split(' ').enumerate().filter(|(place, _)| !matches!(place, 1 | 5));
+            words.map(|(_, word)| word.to_owned()).collect()
+        };
+        assert_eq!(words(our), words(their));
+    }
+
     #[test]
     fn headers() {
         let time = Some(1_787_390_098_000);
