@@ -286,33 +286,3 @@ fn more_labels_than_slots() {
         &[("wep a - x-* - l3=x", "z3"), ("wep a - x-* - l39=x,l15=y", "z39"), ("wep a - x-* - l40=x", "unknown")],
     );
 }
-
-/// Run by hand: `cargo test --config 'profile.dev.package.tidegate.opt-level=3' --lib zone -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn time_of_classification() {
-    let mut zones = String::new();
-    for i in 0..10 {
-        zones += &format!("- {{name: l{i}, match: [{{labels: \"fw-zone == 'l{i}'\"}}]}}\n");
-        zones += &format!("- {{name: n{i}, match: [{{namespace: ns-{i}}}, {{namespace: \"team-{i}-*\"}}]}}\n");
-        zones += &format!("- {{name: c{i}, match: [{{cidr: [10.{i}.0.0/16, 172.16.{i}.0/24]}}]}}\n");
-    }
-    zones += "- {name: internet, match: [{public: true}]}\n";
-    let table = table(&zones);
-    let labels = "app=web,pod-template-hash=5d8f6c7b9,tier=backend,app.kubernetes.io/version=v1,team=shop";
-    let source = End { labels: self::labels(labels), ..end("wep ns-9 web-5d8f6c7b9-x2x4z web-5d8f6c7b9-* 10.244.1.7") };
-    let flow = Flow { source, dest: end("net - - pub 34.117.59.81"), ..Flow::default() };
-    let rounds = 1_000_000;
-    // Time on the processor, so that a busy machine does not count.
-    let cpu = || -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        stat.split(' ').next().unwrap().parse().unwrap()
-    };
-    let start = cpu();
-    let mut length = 0;
-    for _ in 0..rounds {
-        length += table.classify(std::hint::black_box(&flow)).source.len();
-    }
-    assert_eq!(length, rounds * "n9".len());
-    println!("{} zones: {} ns a flow", table.zones().len(), (cpu() - start) / rounds as u64);
-}
