@@ -127,12 +127,14 @@ impl<'a> Hit<'a> {
     /// `None` for text that is no policy string: other than four or five parts, an index that is no number, an action
     /// that is not `allow`, `deny` or `pass`. A rule index that is no number is taken for none.
     pub fn parse(raw: &'a str) -> Option<Self> {
-        let mut parts = raw.split('|');
-        let (index, tier, name, action) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let rule_index = parts.next().and_then(|rule| rule.parse().ok());
-        if parts.next().is_some() {
+        let (index, rest) = cut(raw, b'|')?;
+        let (tier, rest) = cut(rest, b'|')?;
+        let (name, rest) = cut(rest, b'|')?;
+        let (action, rule) = cut(rest, b'|').unwrap_or((rest, ""));
+        if cut(rule, b'|').is_some() {
             return None;
         }
+        let rule_index = rule.parse().ok();
         let NamePart { kind, namespace, policy } = NamePart::parse(tier, name);
         Some(Self {
             index: index.parse().ok()?,
@@ -198,19 +200,27 @@ impl<'a> NamePart<'a> {
     }
 }
 
+/// What stands before and behind the first `byte`, which is ASCII.
+fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 /// `gnp` and `name` of `gnp:name`. `staged:` is no kind, and a prefix is one word of letters.
 fn kind_prefix(name: &str) -> Option<(&str, &str)> {
-    let (prefix, rest) = name.split_once(':')?;
+    let (prefix, rest) = cut(name, b':')?;
     let is_word = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
     (is_word && prefix != "staged").then_some((prefix, rest))
 }
 
 fn split_namespace(name: &str) -> (Option<&str>, &str) {
-    name.split_once('/').map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
+    cut(name, b'/').map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
 }
 
 fn strip_staged(name: &str) -> (&str, bool) {
-    match name.split_once(STAGED) {
+    // Hardly any name holds a colon, and looking for a byte is cheaper than looking for a word.
+    let staged = memchr::memchr(b':', name.as_bytes()).and_then(|_| name.split_once(STAGED));
+    match staged {
         Some((before, policy)) if before.is_empty() || before.ends_with('.') => (policy, true),
         _ => (name, false),
     }

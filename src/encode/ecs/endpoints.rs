@@ -240,7 +240,8 @@ pub fn process(out: &mut Vec<u8>, process: &Process<'_>, args: ProcessArgs) {
     let object = json::object(out, key!("process"));
     if let Some(name) = &process.name {
         // A path may end in a slash, or in what would look like the log's sentinels.
-        let base = name.rsplit('/').next().filter(|base| !matches!(*base, "" | "-" | "*"));
+        let slash = memchr::memrchr(b'/', name.as_bytes());
+        let base = slash.map_or(Some(&**name), |at| name.get(at + 1..)).filter(|base| !matches!(*base, "" | "-" | "*"));
         json::text(out, key!("name"), base.unwrap_or(name));
         if name.starts_with('/') {
             json::text(out, key!("executable"), name);

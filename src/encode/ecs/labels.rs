@@ -95,7 +95,9 @@ pub fn write_extra(out: &mut Vec<u8>, extra: &[(Text<'_>, Text<'_>)], capped: &m
 }
 
 fn is_fit_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && !name.trim().is_empty() && !name.contains('\0')
+    let bytes = name.as_bytes();
+    let blank = !bytes.first().is_some_and(u8::is_ascii_graphic) && name.trim().is_empty();
+    name.len() <= MAX_NAME && !blank && memchr::memchr(0, bytes).is_none()
 }
 
 /// Tells a new name from one seen before. One bit for each name's shape makes the usual answer, "new", cheap.

@@ -69,8 +69,8 @@ impl<'de> Object<'de> for PolicyLists<'de> {
 
 /// `3` of `3|tier|name|allow|0`. Strings without an index go last, in the order of the line.
 fn leading_index(policy: &str) -> u64 {
-    let (index, _) = policy.split_once('|').unwrap_or((policy, ""));
-    index.parse().unwrap_or(u64::MAX)
+    let end = memchr::memchr(b'|', policy.as_bytes()).unwrap_or(policy.len());
+    policy.get(..end).and_then(|index| index.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// An object with known members; the others are kept as they were written.
