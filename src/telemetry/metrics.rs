@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -17,6 +17,15 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 enum Value {
     Counter(u64),
     Gauge(f64),
+}
+
+impl Value {
+    fn encode(self, metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Counter(v) => ConstCounter::new(v).encode(metric),
+            Self::Gauge(v) => ConstGauge::new(v).encode(metric),
+        }
+    }
 }
 
 /// One number at one moment.
@@ -90,12 +99,15 @@ impl Collector for Metrics {
                 Value::Gauge(v) => ConstGauge::new(v).metric_type(),
             };
             let mut family = encoder.encode_descriptor(name, samples[0].help, None, kind)?;
+            if let [only] = &samples[..]
+                && only.labels.is_empty()
+            {
+                // A family without labels would be written as `name{}`.
+                only.value.encode(family)?;
+                continue;
+            }
             for sample in &samples {
-                let metric = family.encode_family(&sample.labels)?;
-                match sample.value {
-                    Value::Counter(v) => ConstCounter::new(v).encode(metric)?,
-                    Value::Gauge(v) => ConstGauge::new(v).encode(metric)?,
-                }
+                sample.value.encode(family.encode_family(&sample.labels)?)?;
             }
         }
         Ok(())
@@ -122,5 +134,7 @@ mod tests {
         assert!(text.contains("tidegate_lane_in_flight_lines{lane=\"siem-soc\"} 1.0\n"), "{text}");
         assert_eq!(text.matches("# TYPE tidegate_lane_read_lines counter").count(), 1, "{text}");
         assert!(text.ends_with("# EOF\n"));
+        metrics.add(|| vec![Sample::counter("tidegate_alone", "No labels", 5)]);
+        assert!(metrics.text().unwrap().contains("\ntidegate_alone_total 5\n"));
     }
 }

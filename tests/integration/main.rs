@@ -1,5 +1,6 @@
 //! The one integration-test binary: real servers, real receivers, the built program.
 
+mod agent;
 mod config;
 mod demo;
 mod ecs;

@@ -6,9 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Method;
+use serde_json::json;
 use tidegate::model::{FileKey, LineId};
+use tidegate::net::product::Kind;
 
 use crate::support::recorder::{Faults, Recorder};
+use crate::support::servers::Server;
 use crate::support::{Running, SOON, run, temp_dir, tidegate, wait_until};
 
 const CLUSTER: &str = "test-cluster";
@@ -80,6 +84,11 @@ pub fn expected_ids(dir: &Path) -> BTreeSet<String> {
     ids
 }
 
+/// Of this process, so that a server that was here before may be used again.
+fn namespace() -> String {
+    format!("restart_{}", std::process::id())
+}
+
 fn arguments(dir: &Path, state: &Path, url: &str) -> Vec<String> {
     let source = dir.join("flows*.log");
     [
@@ -96,6 +105,8 @@ fn arguments(dir: &Path, state: &Path, url: &str) -> Vec<String> {
         NODE,
         "--listen",
         "127.0.0.1:0",
+        "--namespace",
+        &namespace(),
     ]
     .map(str::to_owned)
     .to_vec()
@@ -148,6 +159,35 @@ fn killed_and_stopped_at_random_points_over_fifty_thousand_lines() {
     let found: BTreeSet<_> = peer.ids().into_iter().collect();
     let (lost, foreign) = (expected.difference(&found).count(), found.difference(&expected).count());
     assert_eq!((lost, foreign), (0, 0), "of {} lines\n{}", expected.len(), ran.stderr);
+}
+
+/// The same against a real server: what it holds in the end is asked back, id by id.
+#[test]
+fn killed_and_stopped_with_a_real_server() {
+    let Some(server) = crate::elastic::real::ready(Kind::Elasticsearch) else { return };
+    let (logs, state) = (temp_dir(), temp_dir());
+    torment(server.url(), 15_000, 10, 0x7265_616c, logs.path(), state.path());
+    run(&once(arguments(logs.path(), state.path(), server.url())), "").expect_code(0);
+    let stream = format!("logs-calico.flow-{}", namespace());
+    let (expected, found) = (expected_ids(logs.path()), ids_of(server, &format!("/{stream}")));
+    assert!(expected.len() > 15_000);
+    let (lost, foreign) = (expected.difference(&found).count(), found.difference(&expected).count());
+    assert_eq!((lost, foreign), (0, 0), "of {} lines", expected.len());
+    assert_eq!(server.count(&stream) as usize, expected.len(), "no second copy");
+}
+
+/// Every `_id` of a stream, page by page.
+fn ids_of(server: &Server, stream: &str) -> BTreeSet<String> {
+    server.ok(Method::POST, &format!("{stream}/_refresh"), None);
+    let (mut ids, mut query) =
+        (BTreeSet::new(), json!({"size": 10_000, "_source": false, "sort": [{"event.id": "asc"}]}));
+    loop {
+        let answer = server.ok(Method::POST, &format!("{stream}/_search"), Some(&query));
+        let hits = answer["hits"]["hits"].as_array().expect("hits");
+        let Some(last) = hits.last() else { return ids };
+        query["search_after"] = last["sort"].clone();
+        ids.extend(hits.iter().map(|hit| hit["_id"].as_str().expect("an id").to_owned()));
+    }
 }
 
 #[test]
