@@ -1,9 +1,11 @@
 //! `tidegate demo`: the main job at work, without a server.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use super::Exit;
 use crate::demo::{self, Options};
+use crate::telemetry::logging::{self, Format};
 
 /// Show the main job at work: flows of a small shop, the real agent, receivers that check what they get
 ///
@@ -46,6 +48,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    // On a terminal the agent's own messages would break the picture.
+    if !std::io::stdout().is_terminal() {
+        logging::init("warn", Format::Text, false);
+    }
     let options = Options {
         once: args.once,
         lines: args.lines,

@@ -103,6 +103,8 @@ pub enum DemoError {
     Feed(#[source] io::Error),
     #[error("cannot start the agent: {0}")]
     Agent(String),
+    #[error("the agent could not deliver everything ({0}); its own messages say why")]
+    Unfinished(String),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }
@@ -140,7 +142,7 @@ fn show(
     watch(options, &feed, agent.as_ref(), &peers, screen, interrupted)?;
     feed.stop();
     let written = feed.join().map_err(DemoError::Feed)?;
-    agent.stop(STOP_DEADLINE).map_err(DemoError::Agent)?;
+    agent.stop(STOP_DEADLINE).map_err(DemoError::Unfinished)?;
     let outcome = peers.outcome(written, agent.lanes());
     let summary = Summary::new(&outcome);
     if let Some(last) = outcome.bulk.as_ref().and_then(|(seen, _)| seen.last.as_ref()).filter(|_| !screen.is_terminal())
