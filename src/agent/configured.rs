@@ -22,7 +22,7 @@ pub fn configured(config: &Config, once: Option<Duration>) -> Loaded {
         batch_age,
         once,
         elasticsearch: rooms::elastic(config),
-        siem: rooms::syslog(config).into_iter().map(|(_, receiver)| receiver).collect(),
+        siem: rooms::syslog(config),
     };
     Loaded { config: running, zones: config.zones.clone() }
 }

@@ -43,7 +43,8 @@ pub struct Config {
     /// Read to the end, deliver, end; give up on a peer that decides nothing for so long.
     pub once: Option<Duration>,
     pub elasticsearch: Option<elastic::Config>,
-    pub siem: Vec<syslog::Config>,
+    /// Each with its lane's name.
+    pub siem: Vec<(String, syslog::Config)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +98,8 @@ impl Agent {
         if let Some(elasticsearch) = config.elasticsearch.clone() {
             agent.start_elasticsearch(&config, zones, elasticsearch)?;
         }
-        for siem in config.siem.clone() {
-            agent.start_siem(&config, zones, siem)?;
+        for (name, siem) in config.siem.clone() {
+            agent.start_siem(&name, &config, zones, siem)?;
         }
         agent.start_watch(&config)?;
         if let Some(address) = config.listen {
@@ -109,19 +110,25 @@ impl Agent {
 
     fn start_elasticsearch(&mut self, config: &Config, zones: &Zones, sink: elastic::Config) -> Result<(), AgentError> {
         let (wake, wakes) = channel();
+        let name = sink.name.clone();
         let sink = elastic::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
         let stats = sink.stats();
         self.metrics.add(move || numbers::elastic(&stats));
-        self.start_lane("elasticsearch", config, zones, sink, wake, wakes)
+        self.start_lane(&name, config, zones, sink, wake, wakes)
     }
 
-    fn start_siem(&mut self, config: &Config, zones: &Zones, sink: syslog::Config) -> Result<(), AgentError> {
+    fn start_siem(
+        &mut self,
+        name: &str,
+        config: &Config,
+        zones: &Zones,
+        sink: syslog::Config,
+    ) -> Result<(), AgentError> {
         let (wake, wakes) = channel();
-        let name = format!("siem-{}", sink.name);
         let sink = syslog::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
-        let (stats, lane) = (sink.stats(), name.clone());
+        let (stats, lane) = (sink.stats(), name.to_owned());
         self.metrics.add(move || numbers::syslog(&lane, &stats));
-        self.start_lane(&name, config, zones, sink, wake, wakes)
+        self.start_lane(name, config, zones, sink, wake, wakes)
     }
 
     fn start_lane(

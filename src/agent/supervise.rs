@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Agent, AgentError, Config, LaneEnd, build_info, load_zones};
 use crate::lane::Zones;
@@ -15,7 +15,7 @@ use crate::telemetry::{Health, Metrics};
 
 /// Files are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
-/// An agent that ends by itself is looked at more often.
+/// Lanes that end by themselves are looked at more often.
 const LOOK_ONCE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,16 +65,22 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
     let mut running = first;
     let mut agent = start(&running, &zones, &metrics, &health)?;
     let mut seen = Contents::look(origin.file.as_deref(), running.zones.as_deref());
-    let look = if running.config.once.is_some() { LOOK_ONCE } else { LOOK };
+    let mut looked_at = Instant::now();
     loop {
-        let forced = match signals.recv_timeout(look) {
+        // Lanes that could not start are none that have ended: only `once` ends by itself.
+        let once = running.config.once.is_some();
+        let forced = match signals.recv_timeout(if once { LOOK_ONCE } else { LOOK }) {
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(agent.stop()),
             Ok(Signal::Reload) => true,
             Err(RecvTimeoutError::Timeout) => false,
         };
-        if agent.has_ended() {
+        if once && agent.has_ended() {
             return Ok(agent.join());
         }
+        if !forced && looked_at.elapsed() < LOOK {
+            continue;
+        }
+        looked_at = Instant::now();
         let now = Contents::look(origin.file.as_deref(), running.zones.as_deref());
         if forced || now.config != seen.config {
             if let Some(new) = read_again(origin, &running) {

@@ -65,6 +65,7 @@ pub struct Lane<S, K> {
 }
 
 /// Lines since the last ticket.
+#[derive(Default)]
 struct Open {
     marks: Vec<Mark>,
     counts: Counts,
@@ -97,7 +98,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         let now = Instant::now();
         let mut state = State {
             ledger: Ledger::default(),
-            open: Open { marks: Vec::new(), counts: Counts::default(), lines: 0, since: None },
+            open: Open::default(),
             next_ticket: 0,
             stopping: None,
             rewound: false,
@@ -194,7 +195,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             let counted = state.counted.entry(mark.file).or_default();
             *counted = mark.offset.max(*counted);
         }
-        state.open = Open { marks: Vec::new(), counts: Counts::default(), lines: 0, since: None };
+        state.open = Open::default();
         state.rewound = true;
         state.woken = true;
         self.sink.abandon();
@@ -303,10 +304,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         }
         let ticket = Ticket(state.next_ticket);
         state.next_ticket += 1;
-        let open = std::mem::replace(
-            &mut state.open,
-            Open { marks: Vec::new(), counts: Counts::default(), lines: 0, since: None },
-        );
+        let open = std::mem::take(&mut state.open);
         let kept = self.sink.fill().lines > 0;
         let bytes = if kept { self.sink.seal(ticket) } else { 0 };
         state.ledger.push(ticket, open.marks, open.counts, bytes, open.since.unwrap_or_else(Instant::now), !kept);

@@ -164,6 +164,23 @@ fn a_checkpoint_of_the_future_stops_its_lane_alone() {
 }
 
 #[test]
+fn an_agent_whose_only_lane_cannot_run_stays_and_says_so() {
+    let place = Place::new();
+    let peer = Recorder::start(Faults::default());
+    place.configure(|c| c["sinks"] = json!({"elasticsearch": {"hosts": [peer.url()]}}));
+    std::fs::create_dir(place.path("state")).unwrap();
+    std::fs::write(place.path("state/elasticsearch.json"), r#"{"version":99}"#).unwrap();
+    let mut agent = place.start();
+    wait_until("the answer", SOON, || place.get("/readyz").is_some_and(|(status, _)| status == 503));
+    // Longer than the agent takes to look at its lanes.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!agent.has_ended());
+    agent.terminate();
+    agent.wait(SOON).expect_code(0);
+    run(&[&place.arguments()[..], &["--once".into()]].concat(), "").expect_code(1);
+}
+
+#[test]
 fn zones_and_configuration_are_read_again() {
     let mut place = Place::new();
     let (first, second) = (Recorder::start(Faults::default()), Recorder::start(Faults::default()));

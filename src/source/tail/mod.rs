@@ -342,7 +342,7 @@ impl FileSource {
     }
 
     fn adopt(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Option<Reader>) {
-        let open = self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count();
+        let open = self.open_files();
         let Some(content) = self.contents.get_mut(&id) else { return };
         // An untouched file (no reader given) has nothing to read.
         content.drained = reader.is_none();
@@ -470,10 +470,13 @@ impl FileSource {
         if packed {
             place.reader = None;
         }
-        let open = self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count();
-        if open > OPEN_LIMIT / 2 {
+        if self.open_files() > OPEN_LIMIT / 2 {
             self.close_oldest();
         }
+    }
+
+    fn open_files(&self) -> usize {
+        self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count()
     }
 
     /// Closes the drained file that was modified longest ago.
@@ -616,17 +619,13 @@ fn open_place(content: &mut Content) -> io::Result<bool> {
         if Look::of(&reader.metadata()?).inode != place.look.inode {
             return Ok(false);
         }
-        let holds = content_check(content, &mut reader)?;
+        let holds = content.is_held_by(&mut reader)? == Holds::Yes;
         if let Some(place) = &mut content.place {
             place.reader = Some(reader);
         }
         return Ok(holds);
     }
     Ok(true)
-}
-
-fn content_check(content: &Content, reader: &mut Reader) -> io::Result<bool> {
-    Ok(content.is_held_by(reader)? == Holds::Yes)
 }
 
 /// Reads the next lines of a content into the chunk and moves its read offset behind them.
