@@ -4,6 +4,7 @@
 //! one waits here until the older one is settled too.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Mark, Settled, Ticket};
@@ -17,14 +18,18 @@ pub struct Counts {
     pub dropped: u64,
 }
 
+/// A sealed batch, or a run of lines of which none stands in a batch (`settled`).
 #[derive(Debug)]
-struct Entry {
-    ticket: Ticket,
-    marks: Vec<Mark>,
-    counts: Counts,
-    bytes: usize,
-    read_at: Instant,
-    settled: bool,
+pub struct Entry {
+    pub ticket: Ticket,
+    pub marks: Vec<Mark>,
+    pub counts: Counts,
+    /// Memory that it holds until it is settled.
+    pub bytes: usize,
+    pub read_at: Instant,
+    /// The sink's note from when it was sealed.
+    pub note: Option<Arc<str>>,
+    pub settled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -34,18 +39,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A sealed batch, or a run of lines of which none stands in a batch (`settled`).
-    pub fn push(
-        &mut self,
-        ticket: Ticket,
-        marks: Vec<Mark>,
-        counts: Counts,
-        bytes: usize,
-        read_at: Instant,
-        settled: bool,
-    ) {
-        self.bytes += bytes;
-        self.entries.push_back(Entry { ticket, marks, counts, bytes, read_at, settled });
+    pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.bytes;
+        self.entries.push_back(entry);
     }
 
     /// The sink's answer. An unknown ticket is one from before a rewind.
@@ -83,8 +79,8 @@ impl Ledger {
         self.bytes
     }
 
-    pub fn oldest(&self) -> Option<Instant> {
-        self.entries.front().map(|e| e.read_at)
+    pub fn oldest(&self) -> Option<&Entry> {
+        self.entries.front()
     }
 }
 
@@ -98,14 +94,15 @@ mod tests {
         let mut ledger = Ledger::default();
         let mark = |offset| Mark { file: 0, offset, tail: Tail::default() };
         for n in 1..=3 {
-            ledger.push(
-                Ticket(n),
-                vec![mark(n * 10)],
-                Counts { filtered: n, ..Counts::default() },
-                5,
-                Instant::now(),
-                false,
-            );
+            ledger.push(Entry {
+                ticket: Ticket(n),
+                marks: vec![mark(n * 10)],
+                counts: Counts { filtered: n, ..Counts::default() },
+                bytes: 5,
+                read_at: Instant::now(),
+                note: None,
+                settled: false,
+            });
         }
         let settled = |n| Settled { ticket: Ticket(n), delivered: 1, rejected: 0, dropped: 0 };
         ledger.settle(&settled(2));

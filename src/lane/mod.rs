@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 mod ledger;
 mod run;
 
-pub use run::{Ended, Lane, LaneConfig, Zones};
+pub use run::{Ended, Lane, LaneConfig, UNPERSISTED_LIMIT, Zones};
 
 use crate::model::{Event, FileKey};
 
@@ -42,6 +42,28 @@ pub enum Taken {
     Filtered,
 }
 
+/// Whether a line may have been sent before this start. A sink that can look asks its peer before it repeats one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub enum Before {
+    /// It was written since, or stood behind everything that an earlier run can have read.
+    #[default]
+    Never,
+    /// Perhaps, but not before the checkpoint was written that this run started from.
+    SinceCheckpoint,
+    /// Perhaps, and nobody knows when: there was no checkpoint, or the checkpoint does not know this file.
+    Unknown,
+}
+
+/// What an earlier run left for this lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Memory {
+    /// No checkpoint: a first start, or a lost one.
+    #[default]
+    Nothing,
+    /// The note that stood in the checkpoint, if its sink had one.
+    Note(Option<Arc<str>>),
+}
+
 /// How full the batch is that a sink is building.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fill {
@@ -54,8 +76,15 @@ pub struct Fill {
 /// Where lines leave. This half lives on the lane's thread: it encodes, never waits and never fails. What it seals is
 /// carried by a task on the I/O runtime, which answers through [`Outcomes`].
 pub trait Sink: Send {
+    /// What an earlier run left. Called once, before anything else.
+    fn recall(&mut self, memory: Memory);
+
+    /// What to remember for lines that are sealed from now on. It is opaque to everybody else, and reaches the
+    /// checkpoint: what stands there is the note of the oldest batch that is not settled, or the present one.
+    fn note(&self) -> Option<Arc<str>>;
+
     /// Encodes one event into the open batch.
-    fn add(&mut self, event: &Event<'_>) -> Taken;
+    fn add(&mut self, event: &Event<'_>, before: Before) -> Taken;
 
     fn fill(&self) -> Fill;
 
@@ -172,6 +201,8 @@ pub struct Chunk {
     pub offset: u64,
     /// A longer line is dropped and counted, in bytes.
     pub max_line: usize,
+    /// Of every line in it.
+    pub before: Before,
     /// Over-long lines that were skipped right before `offset`.
     pub skipped_lines: u64,
     /// History, then the lines.
@@ -207,8 +238,11 @@ pub trait Source: Send {
     /// Reads again from the lowest unsettled places.
     fn rewind(&mut self);
 
-    /// Writes the checkpoint; after a success a restart begins at what was settled by now.
-    fn persist(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    /// What the checkpoint held that this source started from.
+    fn memory(&self) -> Memory;
+
+    /// Writes the checkpoint; after a success a restart begins at what was settled by now. `note` is the sink's.
+    fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
     /// Bytes that are not settled yet. Compressed files count as they lie on the disk.
     fn lag_bytes(&self) -> u64;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 
-use super::ledger::{Counts, Ledger};
+use super::ledger::{Counts, Entry, Ledger};
 use super::{Chunk, Mark, Sink, Source, Taken, Ticket, Wake};
 use crate::decode::calico::decode;
 use crate::model::{Body, Event, LineId, Origin, RawLine};
@@ -21,8 +21,9 @@ const POLL: Duration = Duration::from_secs(1);
 const PERSIST_INTERVAL: Duration = Duration::from_secs(1);
 /// … and at most this much input.
 const PERSIST_BYTES: u64 = 16 << 20;
-/// With a state directory that cannot be written the lane goes on for this much settled input, then holds.
-const UNPERSISTED_LIMIT: u64 = 64 << 20;
+/// With a state directory that cannot be written the lane goes on for this much input, then holds. So nothing further
+/// behind the last checkpoint's read offset can have been sent.
+pub const UNPERSISTED_LIMIT: u64 = 64 << 20;
 /// A checkpoint that could not be written is tried again after this time.
 const PERSIST_RETRY: Duration = Duration::from_secs(1);
 /// Lines without a record for this sink are settled after so many, without waiting for a batch.
@@ -113,6 +114,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             scratch: String::new(),
         };
         self.health.good(self.stats.name());
+        self.sink.recall(self.source.memory());
         let mut chunk = Chunk::default();
         let mut drained = false;
         while !drained && !self.given_up(&state) {
@@ -282,7 +284,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
                     self.stats.unknown_fields.fetch_add(flow.extra.len() as u64, Relaxed);
                 }
                 let zones = zones.map(|table| table.classify(flow));
-                self.sink.add(&Event { origin, body: Body::Flow(flow), zones })
+                self.sink.add(&Event { origin, body: Body::Flow(flow), zones }, chunk.before)
             }
             Err(error) => {
                 self.stats.undecodable.fetch_add(1, Relaxed);
@@ -291,7 +293,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
                     error_type: error.kind,
                     error_message: error.message.clone(),
                 };
-                self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None })
+                self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None }, chunk.before)
             }
         };
         state.open.counts.filtered += u64::from(taken == Taken::Filtered);
@@ -306,8 +308,17 @@ impl<S: Source, K: Sink> Lane<S, K> {
         state.next_ticket += 1;
         let open = std::mem::take(&mut state.open);
         let kept = self.sink.fill().lines > 0;
+        let note = self.sink.note();
         let bytes = if kept { self.sink.seal(ticket) } else { 0 };
-        state.ledger.push(ticket, open.marks, open.counts, bytes, open.since.unwrap_or_else(Instant::now), !kept);
+        state.ledger.push(Entry {
+            ticket,
+            marks: open.marks,
+            counts: open.counts,
+            bytes,
+            read_at: open.since.unwrap_or_else(Instant::now),
+            note,
+            settled: !kept,
+        });
         self.book(state);
     }
 
@@ -334,14 +345,16 @@ impl<S: Source, K: Sink> Lane<S, K> {
         if due && retry {
             self.persist(state);
             self.stats.lag_bytes.store(self.source.lag_bytes(), Relaxed);
-            let oldest = state.ledger.oldest().or(state.open.since).map_or(0, |at| at.elapsed().as_millis() as u64);
+            let oldest = state.ledger.oldest().map(|entry| entry.read_at).or(state.open.since);
+            let oldest = oldest.map_or(0, |at| at.elapsed().as_millis() as u64);
             self.stats.oldest_unsettled_ms.store(oldest, Relaxed);
         }
     }
 
     fn persist(&mut self, state: &mut State) -> bool {
         state.persisted_at = Instant::now();
-        match self.source.persist() {
+        let note = state.ledger.oldest().map_or_else(|| self.sink.note(), |entry| entry.note.clone());
+        match self.source.persist(note.as_deref()) {
             Ok(()) => {
                 if state.persist_failed.take().is_some() {
                     tracing::info!(lane = self.stats.name(), "the checkpoint is written again");

@@ -41,7 +41,10 @@ impl Source for MemorySource {
     fn rewind(&mut self) {
         self.read = *self.settled.lock().unwrap() as usize;
     }
-    fn persist(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn memory(&self) -> Memory {
+        Memory::Nothing
+    }
+    fn persist(&mut self, _note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(())
     }
     fn lag_bytes(&self) -> u64 {
@@ -74,7 +77,13 @@ impl ScriptedSink {
 }
 
 impl Sink for ScriptedSink {
-    fn add(&mut self, event: &Event<'_>) -> Taken {
+    fn recall(&mut self, _memory: Memory) {}
+
+    fn note(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
         let Body::Raw(_) = event.body else { panic!("the lines of this test are no flows") };
         if event.origin.offset.is_multiple_of(5) {
             self.seen.lock().unwrap().insert(event.origin.offset);

@@ -35,6 +35,9 @@ pub struct Record {
     pub tail_len: u16,
     #[serde(with = "hex")]
     pub tail_hash: u64,
+    /// How far it was read, and so perhaps sent; at least `offset`.
+    #[serde(default)]
+    pub read: u64,
     /// A compressed file that was read to its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finished: bool,
@@ -57,7 +60,17 @@ impl Record {
 struct Document {
     version: u32,
     lane: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     files: Vec<Record>,
+}
+
+/// What a checkpoint holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Saved {
+    pub records: Vec<Record>,
+    /// The sink's own memory.
+    pub note: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +100,8 @@ impl Store {
         }
     }
 
-    /// The records, or `None` when there is no checkpoint (a first start) or an unreadable one (said, set aside).
-    pub fn load(&self) -> Result<Option<Vec<Record>>, CheckpointError> {
+    /// `None` when there is no checkpoint (a first start) or an unreadable one (said, set aside).
+    pub fn load(&self) -> Result<Option<Saved>, CheckpointError> {
         let text = match std::fs::read(&self.path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -99,7 +112,7 @@ impl Store {
             return Err(CheckpointError::UnknownVersion { path: self.path.clone(), found });
         }
         match serde_json::from_slice::<Document>(&text) {
-            Ok(document) => Ok(Some(document.files)),
+            Ok(document) => Ok(Some(Saved { records: document.files, note: document.note })),
             Err(error) => {
                 let aside = self.path.with_extension("json.corrupt");
                 let kept = std::fs::rename(&self.path, &aside).is_ok();
@@ -111,8 +124,9 @@ impl Store {
     }
 
     /// Replaces the checkpoint: temporary file, fsync, rename, fsync of the directory.
-    pub fn save(&self, files: Vec<Record>) -> Result<(), CheckpointError> {
-        let document = Document { version: VERSION, lane: self.lane.clone(), files };
+    pub fn save(&self, files: Vec<Record>, note: Option<&str>) -> Result<(), CheckpointError> {
+        let note = note.map(str::to_owned);
+        let document = Document { version: VERSION, lane: self.lane.clone(), note, files };
         let fail = |what| move |source| CheckpointError::Io { what, path: self.temporary.clone(), source };
         let mut text = serde_json::to_vec(&document).map_err(|e| fail("write")(e.into()))?;
         text.push(b'\n');
@@ -154,6 +168,7 @@ mod tests {
             offset,
             tail_len: 9,
             tail_hash: u64::MAX,
+            read: offset,
             finished: false,
             gone_since: Some(1),
         }
@@ -164,9 +179,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path(), "elasticsearch");
         assert_eq!(store.load().unwrap(), None);
-        store.save(vec![record(10)]).unwrap();
-        store.save(vec![record(20), record(30)]).unwrap();
-        assert_eq!(store.load().unwrap(), Some(vec![record(20), record(30)]));
+        store.save(vec![record(10)], None).unwrap();
+        assert_eq!(store.load().unwrap(), Some(Saved { records: vec![record(10)], note: None }));
+        store.save(vec![record(20), record(30)], Some("a note")).unwrap();
+        let saved = Saved { records: vec![record(20), record(30)], note: Some("a note".into()) };
+        assert_eq!(store.load().unwrap(), Some(saved));
     }
 
     #[test]
@@ -195,10 +212,11 @@ mod tests {
     fn a_crash_between_write_and_rename_leaves_the_old_state() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path(), "x");
-        store.save(vec![record(10)]).unwrap();
+        let records = || store.load().unwrap().unwrap().records;
+        store.save(vec![record(10)], None).unwrap();
         std::fs::write(&store.temporary, "{\"version\":1,\"la").unwrap();
-        assert_eq!(store.load().unwrap(), Some(vec![record(10)]));
-        store.save(vec![record(11)]).unwrap();
-        assert_eq!(store.load().unwrap(), Some(vec![record(11)]));
+        assert_eq!(records(), [record(10)]);
+        store.save(vec![record(11)], None).unwrap();
+        assert_eq!(records(), [record(11)]);
     }
 }

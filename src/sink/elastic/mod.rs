@@ -32,7 +32,7 @@ pub use pace::Pace;
 pub use stats::Stats;
 
 use crate::encode::ecs;
-use crate::lane::{ExitOnPanic, Fill, Outcomes, Sink, Taken, Ticket};
+use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::Event;
 use crate::net::auth::Credentials;
 use crate::net::http::{HostError, Http, HttpConfig, HttpError};
@@ -187,7 +187,13 @@ impl<E> ElasticSink<E> {
 }
 
 impl<E: FnMut(&Event<'_>, &mut Vec<u8>) + Send> Sink for ElasticSink<E> {
-    fn add(&mut self, event: &Event<'_>) -> Taken {
+    fn recall(&mut self, _memory: Memory) {}
+
+    fn note(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
         let encode = &mut self.encode;
         self.builder.add(event.origin.id.as_str(), |out| encode(event, out));
         Taken::Kept

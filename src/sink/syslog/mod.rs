@@ -38,7 +38,7 @@ use self::dedupe::Seen;
 use self::header::HeaderWriter;
 use self::task::{Batch, Command};
 use crate::encode::cef::{self, Class, Encoder, Frame};
-use crate::lane::{Fill, Outcomes, Sink, Taken, Ticket};
+use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::tls::{self, TlsConfig, TlsError};
 
@@ -279,7 +279,14 @@ impl Syslog {
 }
 
 impl Sink for Syslog {
-    fn add(&mut self, event: &Event<'_>) -> Taken {
+    /// A receiver cannot be asked what it has: there is nothing to remember.
+    fn recall(&mut self, _memory: Memory) {}
+
+    fn note(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
         let Body::Flow(flow) = event.body else { return Taken::Filtered };
         if !self.filter.takes(event) || self.seen.is_another_trace(flow) {
             return Taken::Filtered;

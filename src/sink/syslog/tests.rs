@@ -35,7 +35,7 @@ impl Lane {
         let id = LineId::new(Some(1), FileKey(1), 0, b"x");
         let origin = Origin { cluster: "c", node: "n", path: None, offset: 0, id, read_at_ms: None };
         let zones = Some(ZonePair { source: "a", dest: "b" });
-        self.sink.add(&Event { origin, body: Body::Flow(flow), zones })
+        self.sink.add(&Event { origin, body: Body::Flow(flow), zones }, crate::lane::Before::Never)
     }
 
     /// A batch of one deny to this port.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::patterns::{Packing, packing};
 use super::reader::Reader;
-use crate::lane::{HISTORY, Mark, Tail};
+use crate::lane::{Before, HISTORY, Mark, Tail, UNPERSISTED_LIMIT};
 use crate::model::FileKey;
 use crate::source::checkpoint::Record;
 
@@ -77,6 +77,8 @@ pub struct Content {
     /// Bytes after the last newline at the end of the file.
     pub partial: u64,
     pub gone_since: Option<i64>,
+    /// Lines that begin before `sent.0` may have been sent before this start.
+    pub sent: (u64, Before),
     /// Last seen look, also when the place is lost.
     pub last_look: Look,
 }
@@ -109,6 +111,7 @@ impl Content {
             max_line: 0,
             partial: 0,
             gone_since: None,
+            sent: (0, Before::Never),
             last_look: look,
         }
     }
@@ -129,6 +132,7 @@ impl Content {
             name: record.path.as_str().into(),
             finished: record.finished,
             gone_since: record.gone_since,
+            sent: (record.read.max(record.offset).saturating_add(UNPERSISTED_LIMIT), Before::SinceCheckpoint),
             ..Self::new(FileKey(record.key), look)
         }
     }
@@ -147,6 +151,7 @@ impl Content {
             offset: self.settled,
             tail_len: self.settled_tail.len,
             tail_hash: self.settled_tail.hash,
+            read: self.read,
             finished: self.finished && self.settled == self.read,
             gone_since: self.gone_since,
         }
@@ -168,6 +173,11 @@ impl Content {
             Some(tail) if tail == self.read_tail => Holds::Yes,
             Some(_) => Holds::No,
         })
+    }
+
+    /// Of a line at `offset`.
+    pub fn before(&self, offset: u64) -> Before {
+        if offset < self.sent.0 { self.sent.1 } else { Before::Never }
     }
 
     /// Lets the head's fingerprint grow while the file is short.

@@ -12,14 +12,15 @@ mod reader;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use content::{Content, Holds, Inode, Look, Place};
 use patterns::Patterns;
 use reader::Reader;
 
-use super::checkpoint::Store;
-use crate::lane::{Chunk, HISTORY, Mark, Source, Tail};
+use super::checkpoint::{Saved, Store};
+use crate::lane::{Before, Chunk, HISTORY, Mark, Memory, Source, Tail, UNPERSISTED_LIMIT};
 use crate::model::FileKey;
 
 /// Bytes of one read.
@@ -44,6 +45,8 @@ const TURN: u32 = 64;
 const REMEMBER_GONE_SECONDS: i64 = 24 * 3600;
 /// … and for this many of them.
 const REMEMBER_GONE: usize = 10_000;
+/// A file that was last written so long before it appeared was put there by somebody, who may have sent it already.
+const OLD_ON_ARRIVAL_SECONDS: i64 = 600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
@@ -100,6 +103,8 @@ pub struct FileSource {
     config: Config,
     patterns: Vec<(Patterns, Rule)>,
     store: Store,
+    memory: Memory,
+    started_at: SystemTime,
     first_start: bool,
     contents: HashMap<u32, Content>,
     next_id: u32,
@@ -119,13 +124,20 @@ pub struct FileSource {
     looks_left: u8,
     directories: Vec<(PathBuf, Option<SystemTime>)>,
     changed: bool,
+    /// The note of the last checkpoint.
+    noted: Option<String>,
     grown_at: HashMap<u32, Instant>,
 }
 
 impl FileSource {
     /// Reads the checkpoint from `store`; the first look at the files comes with the first read.
     pub fn open(config: Config, store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
-        let records = store.load()?;
+        let saved = store.load()?;
+        let first_start = saved.is_none();
+        let (records, memory) = match saved {
+            Some(Saved { records, note }) => (records, Memory::Note(note.map(Arc::from))),
+            None => (Vec::new(), Memory::Nothing),
+        };
         let patterns = config
             .sources
             .iter()
@@ -135,7 +147,9 @@ impl FileSource {
             config,
             patterns,
             store,
-            first_start: records.is_none(),
+            memory,
+            started_at: SystemTime::now(),
+            first_start,
             contents: HashMap::new(),
             next_id: 0,
             by_key: HashMap::new(),
@@ -150,9 +164,10 @@ impl FileSource {
             looks_left: LOOKS,
             directories: Vec::new(),
             changed: false,
+            noted: None,
             grown_at: HashMap::new(),
         };
-        for record in records.unwrap_or_default() {
+        for record in records {
             let content = Content::restore(&record);
             let inode = content.last_look.inode;
             let id = source.add(content);
@@ -288,6 +303,7 @@ impl FileSource {
             return Ok(Known::Waiting { listings: WAIT_LISTINGS });
         }
         let mut content = Content::new(key, look);
+        content.sent = self.may_have_been_sent(&reader, look);
         if self.first_start && rule.start == Start::End {
             skip_to_end(&mut content, &mut reader, look)?;
         }
@@ -295,6 +311,21 @@ impl FileSource {
         let id = self.add(content);
         self.adopt(id, path, look, rule, reader);
         Ok(Known::Content(id))
+    }
+
+    /// Up to where a content that no checkpoint knows may have been sent before. What is written from now on was not.
+    fn may_have_been_sent(&self, reader: &Reader, look: Look) -> (u64, Before) {
+        let size = if reader.is_plain() { look.size } else { u64::MAX };
+        let born = reader.metadata().and_then(|m| m.created()).ok();
+        let old = born.is_none_or(|at| at < self.started_at);
+        // Put in its place by somebody: what a running agent reads of its own node is young.
+        let aged = unix_seconds() - look.modified_ns / 1_000_000_000 > OLD_ON_ARRIVAL_SECONDS;
+        match &self.memory {
+            Memory::Nothing if old => (size, Before::Unknown),
+            Memory::Note(_) if old => (UNPERSISTED_LIMIT.min(size), Before::SinceCheckpoint),
+            _ if aged => (size, Before::Unknown),
+            _ => (0, Before::Never),
+        }
     }
 
     /// A content of the checkpoint whose file shows no change since it was read to its end: it need not be opened.
@@ -441,8 +472,12 @@ impl FileSource {
         chunk.skipped_lines = 0;
         chunk.path.clone_from(&content.name);
         chunk.max_line = content.max_line;
+        chunk.before = content.before(content.read);
         match fill(content, chunk)? {
-            Filled::Lines | Filled::Skipped => Ok(true),
+            Filled::Lines | Filled::Skipped => {
+                self.changed = true;
+                Ok(true)
+            }
             Filled::Nothing => Ok(false),
             Filled::Changed => {
                 self.lose_place(id);
@@ -581,9 +616,14 @@ impl Source for FileSource {
         self.dirty = true;
     }
 
-    fn persist(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        if self.changed {
-            self.store.save(self.contents.values().map(Content::record).collect())?;
+    fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+
+    fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.changed || self.noted.as_deref() != note {
+            self.store.save(self.contents.values().map(Content::record).collect(), note)?;
+            self.noted = note.map(str::to_owned);
             self.changed = false;
         }
         Ok(())

@@ -83,7 +83,7 @@ impl Bench {
             }
         }
         if settle {
-            source.persist().unwrap();
+            source.persist(None).unwrap();
         }
         self.chunk = chunk;
         lines

@@ -94,7 +94,7 @@ impl Lane {
     pub fn add(&mut self, number: u64, document: &str) {
         let raw = RawLine { original: document.into(), error_type: "not_json", error_message: String::new() };
         let origin = Origin { cluster: "c", node: "n", path: None, offset: number, id: id(number), read_at_ms: None };
-        self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None });
+        self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None }, tidegate::lane::Before::Never);
     }
 
     pub fn seal(&mut self) -> Ticket {
