@@ -2,7 +2,7 @@
 
 pub mod calico;
 
-pub use calico::decode;
+pub use calico::{Decoder, decode};
 
 /// Why a line is no flow. The line is delivered all the same, as a raw event with this error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

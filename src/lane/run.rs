@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use super::ledger::{Counts, Entry, Ledger};
 use super::{Chunk, Mark, Sink, Source, Taken, Ticket, Wake};
-use crate::decode::calico::decode;
+use crate::decode::Decoder;
 use crate::model::{Body, Event, LineId, Origin, RawLine};
 use crate::telemetry::{Health, LaneStats};
 use crate::zone::Table;
@@ -90,6 +90,7 @@ struct State {
     progress_at: Instant,
     /// After a rewind: lines of a file that begin before this offset are counted as read already.
     counted: HashMap<u32, u64>,
+    decoder: Decoder,
     scratch: String,
 }
 
@@ -111,6 +112,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             polled_at: now,
             progress_at: now,
             counted: HashMap::new(),
+            decoder: Decoder::default(),
             scratch: String::new(),
         };
         self.health.good(self.stats.name());
@@ -245,6 +247,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             }
         }
         self.stats.read.fetch_add(read, Relaxed);
+        self.stats.slow.fetch_add(state.decoder.take_slow(), Relaxed);
         note_mark(&mut state.open.marks, chunk.mark(bytes.len()));
         state.unpersisted += bytes.len() as u64;
         if counted > 0 && chunk.offset + bytes.len() as u64 >= counted {
@@ -268,7 +271,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             state.open.counts.dropped += 1;
             return;
         }
-        let decoded = decode(line, &mut state.scratch);
+        let decoded = state.decoder.decode(line, &mut state.scratch);
         let end_time = decoded.as_ref().ok().and_then(|flow| flow.end_time);
         let origin = Origin {
             cluster: &self.config.cluster,
@@ -278,20 +281,22 @@ impl<S: Source, K: Sink> Lane<S, K> {
             id: LineId::new(end_time, chunk.key, offset, line),
             read_at_ms: Some(read_at_ms),
         };
-        let taken = match &decoded {
+        let taken = match decoded {
             Ok(flow) => {
                 if !flow.extra.is_empty() {
                     self.stats.unknown_fields.fetch_add(flow.extra.len() as u64, Relaxed);
                 }
-                let zones = zones.map(|table| table.classify(flow));
-                self.sink.add(&Event { origin, body: Body::Flow(flow), zones }, chunk.before)
+                let zones = zones.map(|table| table.classify(&flow));
+                let taken = self.sink.add(&Event { origin, body: Body::Flow(&flow), zones }, chunk.before);
+                state.decoder.give_back(flow);
+                taken
             }
             Err(error) => {
                 self.stats.undecodable.fetch_add(1, Relaxed);
                 let raw = RawLine {
                     original: String::from_utf8_lossy(line),
                     error_type: error.kind,
-                    error_message: error.message.clone(),
+                    error_message: error.message,
                 };
                 self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None }, chunk.before)
             }

@@ -17,6 +17,8 @@ pub struct LaneStats {
     pub oldest_unsettled_ms: AtomicU64,
     /// Lines that were no flows; they are delivered as raw events.
     pub undecodable: AtomicU64,
+    /// Lines that the scanner left to the other passes of the decoder: correct, and several times dearer.
+    pub slow: AtomicU64,
     /// Flow fields that this build does not know; they are kept.
     pub unknown_fields: AtomicU64,
     pub rewinds: AtomicU64,
@@ -51,6 +53,7 @@ impl LaneStats {
             lag_bytes: zero(),
             oldest_unsettled_ms: zero(),
             undecodable: zero(),
+            slow: zero(),
             unknown_fields: zero(),
             rewinds: zero(),
             checkpoint_failures: zero(),
@@ -109,6 +112,11 @@ impl LaneStats {
                 "tidegate_lane_undecodable_lines",
                 "Lines that are no flows, delivered as raw events",
                 s.undecodable,
+            ),
+            counter(
+                "tidegate_lane_slow_lines",
+                "Lines too odd for the fast decoder, read by the general one",
+                self.slow.load(Relaxed),
             ),
             counter(
                 "tidegate_lane_unknown_fields",

@@ -8,7 +8,7 @@ use super::*;
 const NOT_FLOWS: &str = "not-flows";
 
 /// Name and lines of every folder under `fixtures/flows`.
-fn cases() -> Vec<(String, Vec<u8>)> {
+pub(super) fn cases() -> Vec<(String, Vec<u8>)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/flows");
     let folders = std::fs::read_dir(&root).expect("fixtures/flows");
     let mut cases: Vec<_> = folders
@@ -48,4 +48,16 @@ fn the_passes_agree_where_the_first_answers() {
         }
     }
     assert!(answered > 80, "the first pass answered only {answered} lines");
+}
+
+#[test]
+fn the_scanner_agrees_where_it_answers() {
+    let (mut scanned, mut lines, mut decoder) = (0, 0, Decoder::default());
+    for (_, input) in cases() {
+        for line in input.split(|byte| *byte == b'\n') {
+            lines += 1;
+            scanned += usize::from(cross_check(line, &mut decoder) == Agreement::Scanned);
+        }
+    }
+    assert!(scanned > 80, "the scanner answered only {scanned} of {lines} lines");
 }

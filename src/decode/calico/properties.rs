@@ -232,6 +232,111 @@ fn unknown_name() -> impl Strategy<Value = String> {
     prop_oneof!["source_[a-z]{9,12}", "dest_service_x[a-z]{0,9}", "tcp_x[a-z]{0,9}", "[A-Z🦀\"\\\\\n]{1,9}"]
 }
 
+/// What JSON can be made odd with.
+const PIECES: &[&str] = &[
+    "null", "true", "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u00e9", "\\ud83d", "\\ud83d\\ude00", "\\\"", "-", "\"-\"",
+    "\"*\"", "\"\"", "0", "00", "-0", "1.5", "1e3", "1e999", ".", "18446744073709551615", "18446744073709551616",
+    "9223372036854775808", "-9223372036854775808", "65535", "65536", "256", "10.0.0.01", "1.2.3.4", "::ffff:1.2.3.4",
+    "\"end_time\":1,", "\"dest_port\":80,", "\"policies\":{},", "\"labels\":", "\"x\":[[[{}]]],", "\"source_x\":\"y\",",
+    " ", "\t", "\n", "\r", "\0", "\u{7f}", "\u{feff}", "é", "🦀", "|", "=", "labels", "all_policies", "host", "@timestamp",
+];
+
+/// One change: at a place, so many bytes replaced by a piece, by a stretch of the line itself, or by any bytes.
+type Change = (proptest::sample::Index, usize, usize, proptest::sample::Index, Vec<u8>);
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let cut = prop_oneof![4 => Just(0usize), 4 => 1..4usize, 2 => 4..40usize, 1 => 40..2000usize];
+    let noise = vec(any::<u8>(), 0..4);
+    vec((any::<proptest::sample::Index>(), cut, 0..PIECES.len() + 20, any::<proptest::sample::Index>(), noise), 0..4)
+}
+
+fn changed(mut line: Vec<u8>, changes: Vec<Change>) -> Vec<u8> {
+    for (at, cut, piece, from, noise) in changes {
+        let at = at.index(line.len() + 1);
+        let end = (at + cut).min(line.len());
+        let piece: Vec<u8> = match PIECES.get(piece) {
+            Some(piece) => piece.as_bytes().to_vec(),
+            None if piece % 2 == 0 => noise,
+            None => {
+                let from = from.index(line.len() + 1);
+                line[from..(from + cut + 8).min(line.len())].to_vec()
+            }
+        };
+        line.splice(at..end, piece);
+    }
+    line
+}
+
+/// Lines of the fixtures.
+fn fixture_lines() -> Vec<Vec<u8>> {
+    let cases = fixtures::cases();
+    cases.iter().flat_map(|(_, input)| input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Lines of the fixtures with up to three changes, each read by all.
+    #[test]
+    fn the_scanner_agrees_on_changed_fixtures(
+        line in proptest::sample::select(fixture_lines()),
+        changes in vec(changes(), 1..12),
+    ) {
+        let mut decoder = Decoder::default();
+        for changes in changes {
+            cross_check(&changed(line.clone(), changes), &mut decoder);
+        }
+    }
+}
+
+proptest! {
+    /// Generated lines: in order, shuffled, a member repeated or put in, then changed.
+    #[test]
+    fn the_scanner_agrees_on_changed_flows(
+        (flow, shuffled) in a_flow().prop_flat_map(|flow| {
+            let shuffled = Just(members(&flow)).prop_shuffle();
+            (Just(flow), shuffled)
+        }),
+        more in vec((unknown_name(), json_text(), any::<proptest::sample::Index>()), 0..3),
+        again: proptest::sample::Index,
+        changes in vec(changes(), 4),
+    ) {
+        let mut decoder = Decoder::default();
+        let mut ordered = members(&flow);
+        let mut check = |members: &[Member]| {
+            cross_check(line(members).as_bytes(), &mut decoder);
+            for changes in &changes {
+                cross_check(&changed(line(members).into_bytes(), changes.clone()), &mut decoder);
+            }
+        };
+        check(&shuffled);
+        for (name, value, at) in more {
+            ordered.insert(at.index(ordered.len()), (name, value));
+        }
+        check(&ordered);
+        ordered.push(shuffled[again.index(shuffled.len())].clone());
+        check(&ordered);
+    }
+
+    /// The generator's own lines, plain words only: here the scanner must answer.
+    #[test]
+    fn the_scanner_takes_what_felix_writes(flow in a_flow()) {
+        let text = line(&members(&flow));
+        let plain = scan_is_for(&text, &flow);
+        let agreement = cross_check(text.as_bytes(), &mut Decoder::default());
+        if plain {
+            prop_assert_eq!(agreement, Agreement::Scanned, "{}", text);
+        }
+    }
+}
+
+/// No escape, and every number small enough.
+fn scan_is_for(text: &str, flow: &Flow<'_>) -> bool {
+    let times = [flow.start_time, flow.end_time, flow.timestamp_ms];
+    let longest = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
+    !text.contains('\\') && times.iter().flatten().all(|time| *time >= 0) && longest < Some(20)
+}
+
 proptest! {
     #[test]
     fn bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {

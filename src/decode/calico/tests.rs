@@ -9,13 +9,14 @@ fn with(fields: &str) -> String {
     format!(r#"{{"reporter":"src"{}{fields}}}"#, if fields.is_empty() { "" } else { "," })
 }
 
-/// Both passes must read the line alike, unless the first leaves it to the second.
+/// All readers must read the line alike, unless one leaves it to the next.
 #[track_caller]
 fn flow<'a>(line: &'a str, scratch: &'a mut String) -> Flow<'a> {
     let flow = decode(line.as_bytes(), scratch).unwrap_or_else(|error| panic!("{line}: {error}"));
     if let Some(first) = passes::first(line) {
         assert_eq!(first, passes::second(line).expect("the first pass took it"), "{line}");
     }
+    cross_check(line.as_bytes(), &mut Decoder::default());
     flow
 }
 
@@ -392,4 +393,52 @@ fn bombs() {
     assert_eq!(flow(&labels, &mut scratch).dest.labels.len(), 90_001);
     let halves = with(&format!(r#""source_name":"{}""#, r"\ud83d".repeat(mib / 6)));
     assert_eq!(flow_of(halves.as_bytes(), &mut scratch).source.name.as_ref().map(|n| n.chars().count()), Some(mib / 6));
+}
+
+/// What the scanner takes, and what it leaves to the passes.
+#[test]
+fn who_reads_what() {
+    let check = |line: &str, expected: Agreement| {
+        assert_eq!(cross_check(line.as_bytes(), &mut Decoder::default()), expected, "{line}");
+    };
+    let scanned = [
+        "",
+        r#""dest_port":443,"bytes_in":18446744073709551,"source_ip":"10.0.0.1","dest_ip":"2001:db8::1""#,
+        r#""bytes_in":"42","proto":17,"source_port":0,"dest_port":"-","source_type":"WEP""#,
+        r#""source_labels":{"labels":["a=b=c","bare","-",null]},"dest_labels":["a=1"]"#,
+        r#""policies":{"transit_policies":null,"all_policies":["2|b|b.y|allow|0","1|a|a.x|pass|0"]}"#,
+        r#""process_args":["-"],"dest_domains":"-","original_source_ips":["1.2.3.4","::1"]"#,
+        // Out of order, and unknown.
+        r#""host":"n","end_time":7,"start_time":6,"new":{"a":[1, 2.5,{"b":null}]},"source_name":"é","later":1e400"#,
+        r#""new":1,"new":2"#,
+    ];
+    scanned.iter().for_each(|fields| check(&with(fields), Agreement::Scanned));
+    let declined = [
+        r#""source_name":"a\n""#,
+        r#""source_name":"a	b""#,
+        r#""dest_port": 443"#,
+        r#""dest_port":443 "#,
+        r#""dest_port":443.0"#,
+        r#""dest_port":65536"#,
+        r#""dest_port":80,"dest_port":81"#,
+        r#""bytes_in":18446744073709551615"#,
+        r#""bytes_in":007"#,
+        r#""end_time":-5"#,
+        r#""source_ip":"10.0.0.01""#,
+        r#""source_labels":{"labels":["a=1"],"more":1}"#,
+        r#""policies":{"later_policies":[]}"#,
+        r#""policies":{"all_policies":[],"all_policies":[]}"#,
+        r#""source_name":7"#,
+        r#""new": 1"#,
+        r#""new":01"#,
+        r#""new":}"#,
+    ];
+    declined.iter().for_each(|fields| check(&with(fields), Agreement::Declined));
+    check("{}", Agreement::Declined);
+    check(r#"{"end_time":1}"#, Agreement::Declined);
+    check("\u{feff}{\"proto\":\"tcp\"}\r", Agreement::Scanned);
+    for cut in 0..100 {
+        let line = with(r#""source_labels":{"labels":["a=b"]},"policies":{"all_policies":["0|a|b|deny|1"]},"x":[{"y":1}]"#);
+        check(&line[..cut], Agreement::Declined);
+    }
 }

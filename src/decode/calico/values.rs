@@ -8,8 +8,8 @@ mod scalars;
 use serde::de::{Deserialize, MapAccess};
 use serde_json::value::RawValue;
 
-pub(super) use objects::{LabelSet, PolicyLists, Rest};
-pub(super) use scalars::{Arguments, FromScalar, Key, List, Maybe};
+pub(super) use objects::{LabelSet, PolicyLists, Rest, leading_index};
+pub(super) use scalars::{Arguments, FromScalar, Key, List, Maybe, is_sentinel};
 
 /// A value that is still to be read: the parser's next one, or text captured earlier.
 pub(super) trait Value<'de>: Sized {

@@ -68,7 +68,10 @@ impl<'de> Object<'de> for PolicyLists<'de> {
 }
 
 /// `3` of `3|tier|name|allow|0`. Strings without an index go last, in the order of the line.
-fn leading_index(policy: &str) -> u64 {
+pub(in crate::decode::calico) fn leading_index(policy: &str) -> u64 {
+    if let [digit @ b'0'..=b'9', b'|', ..] = policy.as_bytes() {
+        return u64::from(digit - b'0');
+    }
     let end = memchr::memchr(b'|', policy.as_bytes()).unwrap_or(policy.len());
     policy.get(..end).and_then(|index| index.parse().ok()).unwrap_or(u64::MAX)
 }

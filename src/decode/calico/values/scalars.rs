@@ -39,8 +39,9 @@ impl<'de, T: FromScalar<'de>> Deserialize<'de> for Maybe<T> {
 }
 
 /// True for the strings that say "nothing known" (`-`), "several" (`*`), or nothing at all.
-pub(super) fn is_sentinel(text: &str) -> bool {
-    matches!(text, "-" | "*" | "")
+#[inline]
+pub(in crate::decode::calico) fn is_sentinel(text: &str) -> bool {
+    matches!(text.as_bytes(), [] | [b'-' | b'*'])
 }
 
 struct ScalarVisitor<T>(PhantomData<T>);
