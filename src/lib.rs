@@ -16,6 +16,7 @@ pub mod decode;
 pub mod encode;
 pub mod zone;
 // 2, means.
+pub mod durable;
 pub mod lane;
 pub mod net;
 pub mod telemetry;

@@ -22,6 +22,7 @@ pub fn configured(config: &Config, once: Option<Duration>) -> Loaded {
         batch_age,
         once,
         elasticsearch: rooms::elastic(config),
+        spool: rooms::spool(config),
         siem: rooms::syslog(config),
     };
     Loaded { config: running, zones: config.zones.clone() }

@@ -23,6 +23,7 @@ use crate::lane::{Ended, ExitOnPanic, Lane, LaneConfig, Outcomes, PANIC_EXIT_COD
 use crate::serve;
 use crate::sink::{elastic, syslog};
 use crate::source::checkpoint::Store;
+use crate::source::spool;
 use crate::source::tail::{self, FileSource, SourceConfig};
 use crate::source::watch;
 use crate::telemetry::{Health, LaneSnapshot, LaneStats, Metrics, Sample};
@@ -43,6 +44,8 @@ pub struct Config {
     /// Read to the end, deliver, end; give up on a peer that decides nothing for so long.
     pub once: Option<Duration>,
     pub elasticsearch: Option<elastic::Config>,
+    /// Of each lane: bytes on the disk, and what becomes of more.
+    pub spool: (u64, spool::WhenFull),
     /// Each with its lane's name.
     pub siem: Vec<(String, syslog::Config)>,
 }
@@ -144,6 +147,11 @@ impl Agent {
             sources: config.sources.clone(),
             cluster: config.cluster.clone(),
             node: config.node.clone(),
+            spool: spool::Config {
+                dir: config.state_dir.join("spool").join(name),
+                max_size: config.spool.0,
+                when_full: config.spool.1,
+            },
         };
         let source = match FileSource::open(tail, Store::new(&config.state_dir, name)) {
             Ok(source) => source,
@@ -153,6 +161,8 @@ impl Agent {
                 return Ok(());
             }
         };
+        let (files, lane) = (source.stats(), name.to_owned());
+        self.metrics.add(move || numbers::source(&lane, &files));
         let stats = Arc::new(LaneStats::new(name));
         let lane = Lane {
             source,

@@ -1,10 +1,47 @@
 //! The sinks' own numbers as metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::sink::{elastic, syslog};
+use crate::source::stats::SourceStats;
 use crate::telemetry::Sample;
+
+pub fn source(lane: &str, stats: &SourceStats) -> Vec<Sample> {
+    let counter = |name, help, value: &AtomicU64| Sample::counter(name, help, value.load(Relaxed)).label("lane", lane);
+    let gauge = |name, help, value: &AtomicU64| {
+        Sample::gauge(name, help, value.load(Relaxed) as f64).label("lane", lane)
+    };
+    vec![
+        gauge("tidegate_source_files", "Log files that the lane knows", &stats.files),
+        gauge("tidegate_source_unreadable_files", "Log files that cannot be read now", &stats.unreadable_files),
+        gauge(
+            "tidegate_source_deleted_open_files",
+            "Deleted log files that are held open",
+            &stats.deleted_open_files,
+        ),
+        gauge("tidegate_source_spool_bytes", "Bytes in the lane's spool", &stats.spool_bytes),
+        gauge(
+            "tidegate_source_spool_held",
+            "1 while a deleted file must stay open, because the spool is full or cannot be written",
+            &stats.spool_held,
+        ),
+        counter("tidegate_source_spool_failures", "Failed writes of the spool", &stats.spool_failures),
+        counter("tidegate_source_spooled_lines", "Lines put into the spool", &stats.spooled_lines),
+        gauge(
+            "tidegate_source_spool_given_up_lines",
+            "Lines in the spool that gave way and will count as dropped when their turn comes",
+            &stats.spool_given_up_lines,
+        ),
+        counter(
+            "tidegate_source_lost_files",
+            "Log files that were deleted or truncated before they were read to their end",
+            &stats.lost_files,
+        ),
+        counter("tidegate_source_lost_bytes", "What is known to be lost of them", &stats.lost_bytes),
+    ]
+}
 
 pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
     let counter = |name, help, value: &elastic::stats::Counter| Sample::counter(name, help, value.get());

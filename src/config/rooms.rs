@@ -9,6 +9,7 @@ use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
 use crate::setup;
 use crate::sink::{dead_letter, elastic, syslog};
+use crate::source::spool;
 use crate::unit::SecretRef;
 
 /// Lane and checkpoint of the Elasticsearch sink.
@@ -33,6 +34,15 @@ pub fn elastic(config: &Config) -> Option<elastic::Config> {
     sink.in_flight_bytes = shape.in_flight.bytes();
     sink.timeout = shape.timeout.0;
     Some(sink)
+}
+
+/// Bytes of each lane's spool, and what becomes of more.
+pub fn spool(config: &Config) -> (u64, spool::WhenFull) {
+    let when_full = match config.spool.when_full {
+        shape::WhenFull::Hold => spool::WhenFull::Hold,
+        shape::WhenFull::DropOldest => spool::WhenFull::DropOldest,
+    };
+    (config.spool.max_size.0, when_full)
 }
 
 /// The sinks of all SIEM receivers, each with the name of its lane, in the order of the configuration.
@@ -209,6 +219,7 @@ mod tests {
             (own.name, own.ecs.namespace, own.ecs.denied_outcome)
         );
         assert_eq!(sink.dead_letter.max_size, dead_letter::MAX_SIZE);
+        assert_eq!(super::spool(&config), (spool::MAX_SIZE, spool::WhenFull::default()));
         assert_eq!(sink.dead_letter.dir, Path::new("/var/lib/tidegate/dead-letter/elasticsearch"));
         let url: SiemUrl = "tls://siem".parse().expect("a URL");
         let got = receiver(&config.sinks.siem[0], &url, "node-a1");

@@ -64,6 +64,7 @@ pub(super) fn judge(config: &Config) -> Vec<Finding> {
     if !config.state_dir.is_absolute() {
         found.error("state_dir", "the path must be absolute, as in /var/lib/tidegate");
     }
+    found.size("spool.max_size".to_owned(), config.spool.max_size, Size::mib(1), Size::mib(1 << 20));
     found.span("shutdown.deadline".to_owned(), config.shutdown.deadline, SECOND, TEN_MINUTES);
     found.0
 }

@@ -232,6 +232,14 @@ pub trait Source: Send {
     /// Something may have changed: look at the files again before the next read.
     fn wake(&mut self);
 
+    /// Called about once a second while the lane may not read (its peer is away, it ends), in place of the next read:
+    /// what is about to be out of reach must be kept all the same.
+    fn tend(&mut self);
+
+    /// The process ends, with whatever is not settled: keep what the next start could not find. [`Source::persist`]
+    /// follows.
+    fn part(&mut self);
+
     /// Everything up to `mark` is settled.
     fn settle(&mut self, mark: Mark);
 

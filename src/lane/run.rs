@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use super::ledger::{Counts, Entry, Ledger};
 use super::{Chunk, Mark, Sink, Source, Taken, Ticket, Wake};
 use crate::decode::Decoder;
-use crate::model::{Body, Event, LineId, Origin, RawLine};
+use crate::model::{Body, Event, LineId, Origin, RawLine, filler};
 use crate::telemetry::{Health, LaneStats};
 use crate::zone::Table;
 
@@ -127,6 +127,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             self.keep_house(&mut state);
             if !self.has_room(&state) {
                 self.attend(&mut state, POLL);
+                self.tend(&mut state);
                 continue;
             }
             if std::mem::take(&mut state.woken) || state.polled_at.elapsed() >= POLL {
@@ -227,6 +228,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         let bytes = chunk.bytes();
         let (mut start, mut read) = (0, 0);
         for newline in memchr::memchr_iter(b'\n', bytes) {
+            start += filler(&bytes[start..newline]);
             let offset = chunk.offset + start as u64;
             let line = &bytes[start..newline];
             start = newline + 1;
@@ -333,9 +335,18 @@ impl<S: Source, K: Sink> Lane<S, K> {
         self.keep_house(state);
         while !self.has_room(state) && state.stopping.is_none() && !state.rewound {
             self.attend(state, POLL);
+            self.tend(state);
             self.keep_house(state);
         }
         state.stopping.is_none() && !state.rewound
+    }
+
+    /// While the lane may not read: its files are looked at as often as if it did.
+    fn tend(&mut self, state: &mut State) {
+        if std::mem::take(&mut state.woken) || state.polled_at.elapsed() >= POLL {
+            state.polled_at = Instant::now();
+            self.source.tend();
+        }
     }
 
     /// What is due by time: the open batch, the checkpoint, the numbers.
@@ -399,6 +410,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
                 break;
             }
             self.attend(state, left.min(POLL));
+            self.tend(state);
             self.keep_house(state);
         }
         state.finished && !state.rewound && state.ledger.is_empty()
@@ -410,6 +422,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             state.stopping.get_or_insert_with(Instant::now);
             self.drain(&mut state)
         };
+        self.source.part();
         let persisted = self.persist(&mut state);
         self.stats.lag_bytes.store(self.source.lag_bytes(), Relaxed);
         self.stats.oldest_unsettled_ms.store(0, Relaxed);

@@ -33,6 +33,8 @@ impl Source for MemorySource {
         true
     }
     fn wake(&mut self) {}
+    fn tend(&mut self) {}
+    fn part(&mut self) {}
     fn settle(&mut self, mark: Mark) {
         let mut settled = self.settled.lock().unwrap();
         assert!(mark.offset >= *settled, "the bookmark never goes back");

@@ -19,6 +19,12 @@ pub const KEY_LINE_LIMIT: usize = 1 << 20;
 /// Times outside 1 ..= 2³⁶−1 are written as zero.
 const TIME_LIMIT: i64 = 1 << 36;
 
+/// Zero bytes at the beginning of a line, which are no part of it: a hole that a writer leaves when its file is truncated
+/// under it. The line's offset is that of its first other byte.
+pub fn filler(line: &[u8]) -> usize {
+    line.iter().take_while(|byte| **byte == 0).count()
+}
+
 /// First 64 bits of SHA-256 over form, cluster, node and the file's first line (without its newline).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct FileKey(pub u64);

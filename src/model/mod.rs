@@ -11,4 +11,4 @@ pub mod trace;
 
 pub use event::{Body, Event, Origin, RawLine, ZonePair};
 pub use flow::{Action, End, EndpointType, Flow, Labels, Policies, Process, Reporter, Service, TcpStats, Text};
-pub use id::{FileKey, KEY_LINE_LIMIT, LineId};
+pub use id::{FileKey, KEY_LINE_LIMIT, LineId, filler};

@@ -1,22 +1,34 @@
-//! A lane's persisted bookmark: one small JSON file, replaced as a whole.
+//! A lane's persisted bookmark: two small JSON files, each replaced as a whole.
 //!
-//! Promise: whatever happens while it is written, a restart finds the old state or the new one. A file of a version that
-//! this build does not know is refused and left alone; a file that is no checkpoint counts as lost, which costs a re-read
-//! whose ids meet their own documents.
+//! `<lane>.json` holds what moved lately and is written every second. `<lane>.archive.json` holds the rest: a folder with
+//! ten thousand rotated files, of which one grows, must not cost a rewrite of megabytes each second. Where both know a
+//! file, the first one is right; the archive is written before the first one lets go of what went into it.
+//!
+//! Promise: whatever happens while they are written, a restart finds the old state or the new one. A file of a version
+//! that this build does not know is refused and left alone; a file that is no checkpoint counts as lost, and the other
+//! with it, which costs a re-read whose ids meet their own documents.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use crate::durable::{Disk, DurableError};
 use crate::lane::Tail;
 
-const VERSION: u32 = 1;
+/// Version 1 had one file and no ids. It is read, and written no more.
+const VERSION: u32 = 2;
+/// Files that the first checkpoint holds before they go into the archive.
+pub const RECENT_LIMIT: usize = 512;
 
 /// Progress in one file, by what the file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// This lane's number of the content, never used again.
+    #[serde(default)]
+    pub id: u32,
     /// File key, 16 hexadecimal digits.
     #[serde(with = "hex")]
     pub key: u64,
@@ -56,29 +68,62 @@ impl Record {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Document {
-    version: u32,
-    lane: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     note: Option<String>,
+    /// There is an archive that belongs to it.
+    #[serde(default)]
+    archived: bool,
     files: Vec<Record>,
+}
+
+/// The same on its way out, without a list of it in memory.
+#[derive(Serialize)]
+struct Outgoing<'a, I: Iterator<Item = Record>> {
+    version: u32,
+    lane: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    archived: bool,
+    #[serde(serialize_with = "sequence")]
+    files: Cell<Option<I>>,
+}
+
+fn sequence<I: Iterator<Item = Record>, S: Serializer>(files: &Cell<Option<I>>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(files.take().into_iter().flatten())
 }
 
 /// What a checkpoint holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Saved {
+    /// By their ids.
     pub records: Vec<Record>,
+    /// Ids of those that the archive does not hold as they are.
+    pub recent: Vec<u32>,
     /// The sink's own memory.
     pub note: Option<String>,
 }
 
+/// What an earlier run left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// No checkpoint: a first start.
+    Nothing,
+    /// There was one. It was damaged, and is set aside.
+    Lost,
+    Saved(Saved),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("cannot read checkpoint {path}: version {found} is not known to this build ({VERSION}); run the build that wrote it, or move the file away to read everything again", path = path.display())]
+    #[error("cannot read checkpoint {path}: version {found} is not known to this build (1, {VERSION}); run the build that wrote it, or move the file away to read everything again", path = path.display())]
     UnknownVersion { path: PathBuf, found: u64 },
-    #[error("cannot {what} {path}: {source}", path = path.display())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot read checkpoint {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Write(#[from] DurableError),
 }
 
 /// Where one lane's checkpoint lies.
@@ -86,56 +131,104 @@ pub enum CheckpointError {
 pub struct Store {
     lane: String,
     path: PathBuf,
-    temporary: PathBuf,
-    directory: PathBuf,
+    archive: PathBuf,
+    archived: bool,
+    disk: Disk,
 }
 
 impl Store {
     pub fn new(state_dir: &Path, lane: &str) -> Self {
-        Self {
-            lane: lane.to_owned(),
-            path: state_dir.join(format!("{lane}.json")),
-            temporary: state_dir.join(format!("{lane}.json.tmp")),
-            directory: state_dir.to_path_buf(),
-        }
+        Self::on(Disk::default(), state_dir, lane)
     }
 
-    /// `None` when there is no checkpoint (a first start) or an unreadable one (said, set aside).
-    pub fn load(&self) -> Result<Option<Saved>, CheckpointError> {
-        let text = match std::fs::read(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::Io { what: "read", path: self.path.clone(), source }),
-        };
-        let version = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|v| v.get("version")?.as_u64());
-        if let Some(found) = version.filter(|v| *v != u64::from(VERSION)) {
-            return Err(CheckpointError::UnknownVersion { path: self.path.clone(), found });
-        }
-        match serde_json::from_slice::<Document>(&text) {
-            Ok(document) => Ok(Some(Saved { records: document.files, note: document.note })),
-            Err(error) => {
-                let aside = self.path.with_extension("json.corrupt");
-                let kept = std::fs::rename(&self.path, &aside).is_ok();
-                tracing::error!(checkpoint = %self.path.display(), %error, kept_as = kept.then(|| aside.display().to_string()),
-                    "checkpoint is damaged and counts as lost: everything on the disk is read again under the same ids");
-                Ok(None)
-            }
-        }
+    /// With the way to the disk given.
+    pub fn on(disk: Disk, state_dir: &Path, lane: &str) -> Self {
+        let path = |ending| state_dir.join(format!("{lane}.{ending}"));
+        Self { lane: lane.to_owned(), path: path("json"), archive: path("archive.json"), archived: false, disk }
     }
 
-    /// Replaces the checkpoint: temporary file, fsync, rename, fsync of the directory.
-    pub fn save(&self, files: Vec<Record>, note: Option<&str>) -> Result<(), CheckpointError> {
-        let note = note.map(str::to_owned);
-        let document = Document { version: VERSION, lane: self.lane.clone(), note, files };
-        let fail = |what| move |source| CheckpointError::Io { what, path: self.temporary.clone(), source };
-        let mut text = serde_json::to_vec(&document).map_err(|e| fail("write")(e.into()))?;
-        text.push(b'\n');
-        let mut file = File::create(&self.temporary).map_err(fail("create"))?;
-        file.write_all(&text).map_err(fail("write"))?;
-        file.sync_all().map_err(fail("fsync"))?;
-        std::fs::rename(&self.temporary, &self.path).map_err(fail("rename"))?;
-        File::open(&self.directory).and_then(|d| d.sync_all()).map_err(fail("fsync the directory of"))
+    pub fn disk(&self) -> Disk {
+        self.disk.clone()
     }
+
+    /// What an earlier run left. Damage is said and set aside.
+    pub fn load(&mut self) -> Result<Loaded, CheckpointError> {
+        let Some(text) = read(&self.path)? else { return Ok(Loaded::Nothing) };
+        let Some(recent) = parse(&self.path, &text)? else { return Ok(self.lost()) };
+        drop(text);
+        let (mut records, mut recent_files) = (BTreeMap::new(), recent.files);
+        if recent.archived {
+            let Some(text) = read(&self.archive)? else { return Ok(self.lost()) };
+            let Some(archive) = parse(&self.archive, &text)? else { return Ok(self.lost()) };
+            records.extend(archive.files.into_iter().map(|record| (record.id, record)));
+        }
+        self.archived = recent.archived;
+        if recent_files.len() > 1 && recent_files.iter().all(|record| record.id == 0) {
+            // Version 1.
+            recent_files.iter_mut().zip(0..).for_each(|(record, id)| record.id = id);
+        }
+        let ids = recent_files.iter().map(|record| record.id).collect();
+        records.extend(recent_files.into_iter().map(|record| (record.id, record)));
+        Ok(Loaded::Saved(Saved { records: records.into_values().collect(), recent: ids, note: recent.note }))
+    }
+
+    fn lost(&self) -> Loaded {
+        for path in [&self.path, &self.archive] {
+            let aside = path.with_extension("json.corrupt");
+            let kept = std::fs::rename(path, &aside).is_ok();
+            tracing::error!(checkpoint = %path.display(), kept_as = kept.then(|| aside.display().to_string()),
+                "checkpoint is damaged and counts as lost: everything on the disk is read again under the same ids");
+        }
+        Loaded::Lost
+    }
+
+    /// Replaces the checkpoint of what moved since [`Store::archive`] was last called.
+    pub fn save(&mut self, files: impl Iterator<Item = Record>, note: Option<&str>) -> Result<(), CheckpointError> {
+        self.write(&self.path, files, note, self.archived)
+    }
+
+    /// Replaces the archive by everything. What goes into [`Store::save`] afterwards is what moves from now on.
+    pub fn archive(&mut self, files: impl Iterator<Item = Record>) -> Result<(), CheckpointError> {
+        self.write(&self.archive, files, None, false)?;
+        self.archived = true;
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        files: impl Iterator<Item = Record>,
+        note: Option<&str>,
+        archived: bool,
+    ) -> Result<(), CheckpointError> {
+        let files = Cell::new(Some(files));
+        let document = Outgoing { version: VERSION, lane: &self.lane, note, archived, files };
+        Ok(self.disk.replace(path, |out| {
+            serde_json::to_writer(&mut *out, &document)?;
+            out.write_all(b"\n")
+        })?)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
+    }
+}
+
+/// `None`: it is no checkpoint.
+fn parse(path: &Path, text: &[u8]) -> Result<Option<Document>, CheckpointError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let found = serde_json::from_slice(text).ok().map(|Versioned { version }| version);
+    if let Some(found) = found.filter(|v| !(1..=u64::from(VERSION)).contains(v)) {
+        return Err(CheckpointError::UnknownVersion { path: path.to_path_buf(), found });
+    }
+    Ok(found.and_then(|_| serde_json::from_slice(text).ok()))
 }
 
 mod hex {
@@ -154,9 +247,11 @@ mod hex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::faults::every_fault;
 
     fn record(offset: u64) -> Record {
         Record {
+            id: 0,
             key: u64::MAX - 1,
             device: 1,
             inode: 2,
@@ -174,49 +269,106 @@ mod tests {
         }
     }
 
+    fn saved(records: &[Record], note: Option<&str>) -> Loaded {
+        Loaded::Saved(Saved { records: records.to_vec(), recent: Vec::new(), note: note.map(str::to_owned) })
+    }
+
+    fn load(store: &mut Store) -> Loaded {
+        match store.load().unwrap() {
+            Loaded::Saved(saved) => Loaded::Saved(Saved { recent: Vec::new(), ..saved }),
+            other => other,
+        }
+    }
+
+    fn numbered(id: u32, offset: u64) -> Record {
+        Record { id, ..record(offset) }
+    }
+
     #[test]
     fn comes_back_as_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), "elasticsearch");
-        assert_eq!(store.load().unwrap(), None);
-        store.save(vec![record(10)], None).unwrap();
-        assert_eq!(store.load().unwrap(), Some(Saved { records: vec![record(10)], note: None }));
-        store.save(vec![record(20), record(30)], Some("a note")).unwrap();
-        let saved = Saved { records: vec![record(20), record(30)], note: Some("a note".into()) };
-        assert_eq!(store.load().unwrap(), Some(saved));
+        let mut store = Store::new(dir.path(), "elasticsearch");
+        assert_eq!(store.load().unwrap(), Loaded::Nothing);
+        store.save([record(10)].into_iter(), None).unwrap();
+        assert_eq!(load(&mut store), saved(&[record(10)], None));
+        store.save([numbered(1, 20), numbered(2, 30)].into_iter(), Some("a note")).unwrap();
+        assert_eq!(load(&mut store), saved(&[numbered(1, 20), numbered(2, 30)], Some("a note")));
+    }
+
+    #[test]
+    fn the_archive_holds_what_did_not_move() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::new(dir.path(), "x");
+        store.archive([numbered(1, 10), numbered(2, 20), numbered(3, 30)].into_iter()).unwrap();
+        store.save([numbered(2, 25), numbered(4, 40)].into_iter(), Some("n")).unwrap();
+        let expected = [numbered(1, 10), numbered(2, 25), numbered(3, 30), numbered(4, 40)];
+        let mut store = Store::new(dir.path(), "x");
+        assert_eq!(load(&mut store), saved(&expected, Some("n")));
+        let Loaded::Saved(Saved { recent, .. }) = store.load().unwrap() else { panic!("it is there") };
+        assert_eq!(recent, [2, 4]);
+        // A new process goes on with the archive of the old one.
+        store.save([numbered(4, 41)].into_iter(), None).unwrap();
+        let expected = [numbered(1, 10), numbered(2, 20), numbered(3, 30), numbered(4, 41)];
+        assert_eq!(load(&mut Store::new(dir.path(), "x")), saved(&expected, None));
+        // Half of a checkpoint is none.
+        std::fs::remove_file(&store.archive).unwrap();
+        assert_eq!(store.load().unwrap(), Loaded::Lost);
+        assert_eq!(store.load().unwrap(), Loaded::Nothing);
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::new(dir.path(), "x");
+        let mut text = serde_json::json!({"version": 1, "lane": "x", "files": [record(10), record(11)]});
+        for file in text["files"].as_array_mut().unwrap() {
+            file.as_object_mut().unwrap().remove("id");
+        }
+        std::fs::write(&store.path, text.to_string()).unwrap();
+        assert_eq!(load(&mut store), saved(&[numbered(0, 10), numbered(1, 11)], None));
     }
 
     #[test]
     fn an_unknown_version_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), "siem-soc");
+        let mut store = Store::new(dir.path(), "siem-soc");
         let text = r#"{"version":3,"files":"of another shape"}"#;
         std::fs::write(&store.path, text).unwrap();
         let error = store.load().unwrap_err().to_string();
-        assert!(error.contains("siem-soc.json: version 3 is not known to this build (1)"), "{error}");
+        assert!(error.contains("siem-soc.json: version 3 is not known to this build (1, 2)"), "{error}");
         assert_eq!(std::fs::read_to_string(&store.path).unwrap(), text);
     }
 
     #[test]
     fn damage_counts_as_lost_and_is_set_aside() {
-        for text in ["", "{\"version\":1,\"lane\":\"x\",\"files\":[{", "not json", "{\"version\":1}"] {
+        for text in ["", "{\"version\":1,\"lane\":\"x\",\"files\":[{", "not json", "{\"version\":1}", "\0\0\0"] {
             let dir = tempfile::tempdir().unwrap();
-            let store = Store::new(dir.path(), "x");
+            let mut store = Store::new(dir.path(), "x");
             std::fs::write(&store.path, text).unwrap();
-            assert_eq!(store.load().unwrap(), None, "{text}");
+            assert_eq!(store.load().unwrap(), Loaded::Lost, "{text}");
             assert!(dir.path().join("x.json.corrupt").exists());
         }
     }
 
+    /// Open, write, short write, fsync, rename, fsync of the folder: each fails with each error, or the process dies there.
     #[test]
-    fn a_crash_between_write_and_rename_leaves_the_old_state() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), "x");
-        let records = || store.load().unwrap().unwrap().records;
-        store.save(vec![record(10)], None).unwrap();
-        std::fs::write(&store.temporary, "{\"version\":1,\"la").unwrap();
-        assert_eq!(records(), [record(10)]);
-        store.save(vec![record(11)], None).unwrap();
-        assert_eq!(records(), [record(11)]);
+    fn every_step_that_fails_leaves_the_old_state_or_the_new_one() {
+        let old = [numbered(1, 10), numbered(2, 20)];
+        let new = [numbered(1, 10), numbered(2, 21), numbered(3, 30)];
+        every_fault(|disk, clean| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = Store::on(clean.clone(), dir.path(), "x");
+            store.archive(old.iter().cloned()).unwrap();
+            store.save([].into_iter(), Some("old")).unwrap();
+            let mut faulty = Store::on(disk.clone(), dir.path(), "x");
+            faulty.load().unwrap();
+            let result = faulty
+                .archive(new.iter().cloned())
+                .and_then(|()| faulty.save([].into_iter(), Some("new")));
+            let found = load(&mut Store::new(dir.path(), "x"));
+            let states = [saved(&old, Some("old")), saved(&new, Some("old")), saved(&new, Some("new"))];
+            assert!(states.contains(&found), "{result:?} left {found:?}");
+            assert!(result.is_err() || found == states[2]);
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! Where lines enter: files on the node.
 
 pub mod checkpoint;
+pub mod spool;
+pub mod stats;
 pub mod tail;
 pub mod watch;

@@ -9,7 +9,7 @@ use crate::support;
 const LAYERS: [&[&str]; 6] = [
     &["model", "unit", "yaml"],
     &["decode", "encode", "zone"],
-    &["telemetry", "net", "lane"],
+    &["telemetry", "net", "durable", "lane"],
     &["source", "sink", "setup"],
     &["serve"],
     &["agent", "cli", "config", "demo"],

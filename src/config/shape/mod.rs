@@ -33,7 +33,9 @@ pub struct Config {
     pub zones: Option<PathBuf>,
     /// Where flows go. At least one sink; each is a lane with its own checkpoint, and none waits for another.
     pub sinks: Sinks,
-    /// Directory of checkpoints and dead letters; created if missing. One process at a time may use it: it is locked.
+    /// What is kept of log files that are deleted before a lane has delivered them.
+    pub spool: Spool,
+    /// Directory of checkpoints, spools and dead letters; created if missing. One process at a time may use it: it is locked.
     /// Default: `/var/lib/tidegate`.
     pub state_dir: PathBuf,
     /// Address of `/metrics`, `/livez` and `/readyz`. Port 0 takes a free one. Default: `127.0.0.1:9464`.
@@ -52,6 +54,7 @@ impl Default for Config {
             sources: Vec::new(),
             zones: None,
             sinks: Sinks::default(),
+            spool: Spool::default(),
             state_dir: PathBuf::from("/var/lib/tidegate"),
             listen: Listen(std::net::SocketAddr::from(([127, 0, 0, 1], 9464))),
             shutdown: Shutdown::default(),
@@ -66,7 +69,7 @@ impl Default for Config {
 #[schemars(extend("required" = ["path"]))]
 pub struct Source {
     /// Absolute path of the live file, or a glob (`*`, `?`, `[a-z]`, `{a,b}`). Of a plain path the rotated siblings
-    /// are read too: `flows-*.log` and `flows.log.*` beside `flows.log`, each also `.gz`. A glob is taken exactly.
+    /// are read too: `flows-*.log` and `flows.log.*` beside `flows.log`, each also `.gz` and `.zst`. A glob is taken exactly.
     pub path: String,
     /// Globs of the rotated files, instead of the siblings derived from `path`. `[]`: the live file only.
     /// Default: derived.
@@ -105,12 +108,30 @@ pub struct Sinks {
     pub siem: Vec<Siem>,
 }
 
+/// What is kept of log files that are deleted before a lane has delivered them: compressed, in the state directory, until
+/// it is delivered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// Most bytes on disk, of each lane, 1MiB or more. Default: `256MiB`.
+    pub max_size: Size,
+    /// At that size: `hold` the deleted file open (it takes space until it is delivered, and is lost if the program is
+    /// killed), or `drop_oldest` and count it as dropped. Default: `hold`.
+    pub when_full: WhenFull,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { max_size: Size::mib(256), when_full: WhenFull::default() }
+    }
+}
+
 /// How the program ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// How long a stop may take to deliver what has been read, 1s to 10m. What is not settled by then is read again at
-    /// the next start. Keep it below the pod's `terminationGracePeriodSeconds`. Default: `20s`.
+    /// the next start, from the spool where its file is gone. Keep it below the pod's `terminationGracePeriodSeconds`. Default: `20s`.
     pub deadline: Span,
 }
 

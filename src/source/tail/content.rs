@@ -6,7 +6,8 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::patterns::{Packing, packing};
 use super::reader::Reader;
@@ -52,6 +53,18 @@ pub struct Place {
     pub listed: bool,
 }
 
+/// What of a content stands in the spool, while its file is still open: the last part, from where to where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spooled {
+    pub part: u64,
+    pub start: u64,
+    pub start_tail: Tail,
+    pub end: u64,
+    pub end_tail: Tail,
+    /// Size of the file when all of its whole lines stood there.
+    pub complete_at: Option<u64>,
+}
+
 #[derive(Debug)]
 pub struct Content {
     pub key: FileKey,
@@ -64,6 +77,11 @@ pub struct Content {
     pub settled: u64,
     pub settled_tail: Tail,
     pub place: Option<Place>,
+    pub spooled: Option<Spooled>,
+    /// Everything before has been handed out at some time; a rewind does not lower it.
+    pub handed_out: u64,
+    /// Bytes behind `read` that were there when the place was lost, and since when nobody has shown them again.
+    pub missing: Option<(u64, Instant)>,
     /// Path for people, kept when the place is lost.
     pub name: std::sync::Arc<str>,
     /// A compressed file was read to its end.
@@ -104,6 +122,9 @@ impl Content {
             settled: 0,
             settled_tail: Tail::of(b""),
             place: None,
+            spooled: None,
+            handed_out: 0,
+            missing: None,
             name: "".into(),
             finished: false,
             drained: false,
@@ -123,8 +144,13 @@ impl Content {
             modified_ns: record.modified_ns,
             links: 1,
         };
+        let unread = record.size.saturating_sub(record.offset);
+        let plain = packing(Path::new(&record.path)) == Packing::Plain;
+        let lost = plain && unread > 0 && record.gone_since.is_none();
         Self {
             head: record.head(),
+            handed_out: record.offset,
+            missing: lost.then(|| (unread, Instant::now())),
             read: record.offset,
             read_tail: record.tail(),
             settled: record.offset,
@@ -137,9 +163,10 @@ impl Content {
         }
     }
 
-    pub fn record(&self) -> Record {
+    pub fn record(&self, id: u32) -> Record {
         let look = self.place.as_ref().map_or(self.last_look, |p| p.look);
         Record {
+            id,
             key: self.key.0,
             device: look.inode.device,
             inode: look.inode.number,
@@ -194,6 +221,21 @@ impl Content {
         Ok(())
     }
 
+    /// The file began anew under the same inode. Looks at its first bytes only.
+    pub fn has_another_head(&mut self) -> io::Result<bool> {
+        let Some(reader) = self.place.as_mut().and_then(|p| p.reader.as_mut()) else { return Ok(false) };
+        if self.head.len == 0 {
+            return Ok(false);
+        }
+        let mut window = vec![0; self.head.len.into()];
+        Ok(reader.is_plain() && !(reader.fill(&mut window, 0)? && Tail::of(&window) == self.head))
+    }
+
+    /// All of it that anybody could still show is read and settled.
+    pub fn is_over(&self) -> bool {
+        self.place.is_none() && self.spooled.is_none() && self.settled == self.read
+    }
+
     pub fn settle(&mut self, mark: Mark) {
         if mark.offset > self.settled {
             self.settled = mark.offset;
@@ -214,11 +256,12 @@ impl Content {
 
     /// Bytes that are not settled, as far as they are known.
     pub fn lag(&self) -> u64 {
-        let Some(place) = &self.place else { return self.read - self.settled };
+        let known = self.read.max(self.spooled.map_or(0, |spooled| spooled.end));
+        let Some(place) = &self.place else { return known - self.settled };
         match packing(&place.path) {
             _ if self.finished => self.read - self.settled,
             Packing::Plain => (place.look.size.max(self.read) - self.settled).saturating_sub(self.partial),
-            Packing::Gzip => place.look.size,
+            Packing::Gzip | Packing::Zstd => place.look.size,
         }
     }
 }

@@ -2,38 +2,51 @@
 //!
 //! Promises: every whole line of every file that the source names is handed out, oldest file first, once per run (again
 //! after a rewind or a restart, from the lowest unsettled place); a line up to the limit is never cut; nothing waits on
-//! anything but the disk. What it does not do: it never deletes, locks or writes a log file, and it cannot bring back a
-//! file that was deleted before it was opened.
+//! anything but the disk; what is not settled of a file that is deleted while it is open goes into the spool. What it
+//! does not do: it never deletes, locks or writes a log file, and it cannot bring back a file that was deleted before it
+//! was opened: it says how much of that it knew.
 
 mod content;
+mod keep;
 mod patterns;
 mod reader;
+mod zstd;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use content::{Content, Holds, Inode, Look, Place};
-use patterns::Patterns;
+use keep::Hold;
+use patterns::{Packing, Patterns, packing};
 use reader::Reader;
 
-use super::checkpoint::{Saved, Store};
+use super::checkpoint::{Loaded, RECENT_LIMIT, Store};
+use super::spool::{self, Spool};
+use super::stats::SourceStats;
 use crate::lane::{Before, Chunk, HISTORY, Mark, Memory, Source, Tail, UNPERSISTED_LIMIT};
-use crate::model::FileKey;
+use crate::model::{FileKey, filler};
 
 /// Bytes of one read.
 const READ: usize = 256 << 10;
-/// Files held open at a time, the live ones first. A file beyond is opened when its turn comes.
+/// Files held open at a time: what is not read yet first, the oldest first, for these are deleted first. A file beyond is
+/// opened when its turn comes.
 const OPEN_LIMIT: usize = 64;
 /// A full listing at least this often, whatever the directories' times say.
 const LISTING_INTERVAL: Duration = Duration::from_secs(10);
 /// A directory time this young may hide a change in the same tick.
 const DIRECTORY_GRAIN: Duration = Duration::from_secs(2);
+/// One from the future (a clock was set back) stays young for long, and must not cost a listing at every wake.
+const FUTURE_LISTING: Duration = Duration::from_secs(1);
+/// Looks while the lane may not read are at least so far apart.
+const TEND_INTERVAL: Duration = Duration::from_millis(100);
 /// A drained file that lost its name stays open this long after it last grew: a writer may keep its old descriptor.
 const LINGER: Duration = Duration::from_secs(600);
-/// The same for one without any name, which holds space on the disk.
+/// The same for one without any name, when such files hold much space on the disk; and how long a place may be lost before
+/// what was not read there counts as lost.
 const LINGER_DELETED: Duration = Duration::from_secs(10);
 /// Listings after which a file that is shorter than its lost twin is taken for one of its own.
 const WAIT_LISTINGS: u8 = 3;
@@ -75,6 +88,7 @@ pub struct Config {
     /// The configured cluster and node: they are part of each file's key.
     pub cluster: String,
     pub node: String,
+    pub spool: spool::Config,
 }
 
 /// What a source says of each of its files.
@@ -90,7 +104,7 @@ enum Known {
     /// It holds a content, which is read from it.
     Content(u32),
     /// It holds what another file holds as well.
-    Alias { of: u32, look: Look },
+    Alias { of: u32, path: PathBuf, look: Look },
     /// Its first line is not complete.
     Unripe { look: Look },
     /// Shorter than a content that begins the same and is nowhere else: a copy in the making? So many listings to go.
@@ -104,8 +118,15 @@ pub struct FileSource {
     patterns: Vec<(Patterns, Rule)>,
     store: Store,
     memory: Memory,
+    /// There was a checkpoint, and it is lost.
+    lost_checkpoint: bool,
     started_at: SystemTime,
     first_start: bool,
+    spool: Spool,
+    hold: Hold,
+    stats: Arc<SourceStats>,
+    /// Has one owner more for each open file.
+    open: Arc<()>,
     contents: HashMap<u32, Content>,
     next_id: u32,
     by_key: HashMap<FileKey, Vec<u32>>,
@@ -120,37 +141,49 @@ pub struct FileSource {
     /// List at the next wake.
     listing_at_wake: bool,
     listed_at: Option<Instant>,
+    looked_at: Option<Instant>,
     /// Further looks within one wake.
     looks_left: u8,
     directories: Vec<(PathBuf, Option<SystemTime>)>,
     changed: bool,
+    /// What could not be looked at, at the last listing.
+    unseen: HashSet<PathBuf>,
+    /// Contents whose progress is not in the checkpoint's archive.
+    recent: HashSet<u32>,
     /// The note of the last checkpoint.
     noted: Option<String>,
     grown_at: HashMap<u32, Instant>,
 }
 
 impl FileSource {
-    /// Reads the checkpoint from `store`; the first look at the files comes with the first read.
-    pub fn open(config: Config, store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
-        let saved = store.load()?;
-        let first_start = saved.is_none();
-        let (records, memory) = match saved {
-            Some(Saved { records, note }) => (records, Memory::Note(note.map(Arc::from))),
-            None => (Vec::new(), Memory::Nothing),
+    /// Reads the checkpoint from `store` and what lies in the spool; the first look at the files comes with the first read.
+    pub fn open(config: Config, mut store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
+        let loaded = store.load()?;
+        let lost_checkpoint = loaded == Loaded::Lost;
+        let (records, recent, memory) = match loaded {
+            Loaded::Saved(saved) => (saved.records, saved.recent, Memory::Note(saved.note.map(Arc::from))),
+            Loaded::Lost | Loaded::Nothing => (Vec::new(), Vec::new(), Memory::Nothing),
         };
         let patterns = config
             .sources
             .iter()
             .map(|s| (Patterns::new(&s.path, s.rotated.as_deref()), Rule { start: s.start, max_line: s.max_line }))
             .collect();
+        let (spool, kept) = Spool::open(config.spool.clone(), store.disk());
         let mut source = Self {
             config,
             patterns,
             store,
-            memory,
+            lost_checkpoint,
             started_at: SystemTime::now(),
-            first_start,
-            contents: HashMap::new(),
+            // After a lost checkpoint nobody knows what was sent: everything is read.
+            first_start: memory == Memory::Nothing && !lost_checkpoint,
+            memory,
+            spool,
+            hold: Hold::default(),
+            stats: Arc::default(),
+            open: Arc::default(),
+            contents: HashMap::with_capacity(records.len()),
             next_id: 0,
             by_key: HashMap::new(),
             by_inode: HashMap::new(),
@@ -161,19 +194,42 @@ impl FileSource {
             listing_wanted: true,
             listing_at_wake: false,
             listed_at: None,
+            looked_at: None,
             looks_left: LOOKS,
             directories: Vec::new(),
             changed: false,
+            unseen: HashSet::new(),
+            recent: recent.into_iter().collect(),
             noted: None,
             grown_at: HashMap::new(),
         };
+        let used = records.iter().map(|record| record.id).chain(kept.iter().map(|(owner, _)| owner.id));
+        source.next_id = used.max().map_or(0, |id| id.saturating_add(1));
         for record in records {
-            let content = Content::restore(&record);
-            let inode = content.last_look.inode;
-            let id = source.add(content);
-            source.restored.insert(inode, id);
+            source.restore(record);
+        }
+        for (owner, parts) in kept {
+            source.attach(&owner, &parts);
         }
         Ok(source)
+    }
+
+    fn restore(&mut self, record: super::checkpoint::Record) {
+        let content = Content::restore(&record);
+        self.restored.insert(content.last_look.inode, record.id);
+        self.by_key.entry(content.key).or_default().push(record.id);
+        self.contents.insert(record.id, content);
+    }
+
+    /// The numbers of this lane's files.
+    pub fn stats(&self) -> Arc<SourceStats> {
+        self.stats.clone()
+    }
+
+    /// This content's progress is to be written.
+    fn touch(&mut self, id: u32) {
+        self.changed = true;
+        self.recent.insert(id);
     }
 
     fn add(&mut self, content: Content) -> u32 {
@@ -190,12 +246,18 @@ impl FileSource {
             self.list();
         }
         self.look_at_open_files();
+        self.keep();
         self.queue_up();
+        self.looked_at = Some(Instant::now());
     }
 
     fn listing_due(&mut self) -> bool {
         let overdue = self.listed_at.is_none_or(|at| at.elapsed() >= LISTING_INTERVAL);
-        let young = |time: &SystemTime| time.elapsed().map_or(true, |age| age < DIRECTORY_GRAIN);
+        let since = self.listed_at.map_or(Duration::MAX, |at| at.elapsed());
+        let young = |time: &SystemTime| match time.elapsed() {
+            Ok(age) => age < DIRECTORY_GRAIN,
+            Err(_) => since >= FUTURE_LISTING,
+        };
         let moved = self.directories.iter().any(|(path, seen)| {
             let now = modified(path);
             now != *seen || now.as_ref().is_none_or(young)
@@ -208,13 +270,22 @@ impl FileSource {
         self.listed_at = Some(Instant::now());
         let mut seen = HashSet::new();
         let mut directories = Vec::new();
+        let mut unseen = BTreeMap::new();
         for index in 0..self.patterns.len() {
             let (files, watched) = self.patterns[index].0.expand();
             let rule = self.patterns[index].1;
             directories.extend(watched);
             for path in files {
-                // A file that vanished since the listing is none; one that may not be looked at is bad until it may.
-                let Ok(metadata) = std::fs::metadata(&path) else { continue };
+                let metadata = match std::fs::metadata(&path) {
+                    Ok(metadata) => metadata,
+                    Err(error) => {
+                        // A file that vanished since the listing is none.
+                        if error.kind() != io::ErrorKind::NotFound {
+                            unseen.insert(path, error);
+                        }
+                        continue;
+                    }
+                };
                 let look = Look::of(&metadata);
                 if metadata.is_dir() || !seen.insert(look.inode) {
                     continue;
@@ -222,11 +293,71 @@ impl FileSource {
                 self.see(&path, look, rule);
             }
         }
+        for directory in &directories {
+            match std::fs::read_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => _ = unseen.insert(directory.clone(), error),
+                _ => {}
+            }
+        }
+        self.say_unseen(unseen);
         self.directories = directories.into_iter().map(|d| (d.clone(), modified(&d))).collect();
         self.by_inode.retain(|inode, known| matches!(known, Known::Content(_)) || seen.contains(inode));
         self.unlist(&seen);
+        self.open_unread();
+        self.count_lost();
         self.forget_gone();
         self.first_start = false;
+        let bad = self.by_inode.values().filter(|known| matches!(known, Known::Bad { .. })).count() + self.unseen.len();
+        self.stats.unreadable_files.store(bad as u64, Relaxed);
+        self.stats.files.store(self.by_inode.len().saturating_sub(bad) as u64, Relaxed);
+    }
+
+    /// Files and directories that may not even be looked at, each said once.
+    fn say_unseen(&mut self, unseen: BTreeMap<PathBuf, io::Error>) {
+        for (path, error) in unseen.iter().filter(|(path, _)| !self.unseen.contains(*path)) {
+            tracing::warn!(path = %path.display(), %error, "cannot look at a log file or its directory; it is tried again");
+        }
+        self.unseen = unseen.into_keys().collect();
+    }
+
+    /// Opens what is not read yet, the oldest first: of a file that is open nothing is lost when it is deleted.
+    fn open_unread(&mut self) {
+        let unread = |c: &Content| !c.drained && c.place.as_ref().is_some_and(|p| p.listed && p.reader.is_none());
+        let mut waiting: Vec<_> = self
+            .contents
+            .iter()
+            .filter(|(_, c)| unread(c))
+            .filter_map(|(id, c)| c.place.as_ref().map(|p| (p.look.modified_ns, *id)))
+            .collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
+            if self.open_files() >= OPEN_LIMIT && !self.close_oldest() {
+                return;
+            }
+            let Some(content) = self.contents.get_mut(&id) else { continue };
+            let packed = content.place.as_ref().is_some_and(|p| packing(&p.path) != Packing::Plain);
+            // A decoder costs memory, and packed files are written no more: each is opened when its turn comes.
+            if !packed && matches!(open_place(content, &self.open), Ok(false)) {
+                self.lose_place(id);
+            }
+        }
+    }
+
+    /// Files that vanished before they were read to their end, and that nobody has shown again since.
+    fn count_lost(&mut self) {
+        for (id, content) in self.contents.iter_mut().filter(|(_, c)| c.place.is_none() && c.spooled.is_none()) {
+            let Some((bytes, _)) = content.missing.take_if(|(_, since)| since.elapsed() >= LINGER_DELETED) else {
+                continue;
+            };
+            tracing::error!(path = %content.name, offset_bytes = content.read, lost_bytes = bytes,
+                "a log file was deleted or truncated before it was read to its end, and no copy of it is there");
+            self.stats.lost_files.fetch_add(1, Relaxed);
+            self.stats.lost_bytes.fetch_add(bytes, Relaxed);
+            // Said once, whatever is started anew.
+            content.gone_since.get_or_insert_with(unix_seconds);
+            self.recent.insert(*id);
+            self.changed = true;
+        }
     }
 
     /// One file of the listing.
@@ -252,13 +383,15 @@ impl FileSource {
             place.path = path.to_path_buf();
             content.name = path.to_string_lossy().into();
             self.changed = true;
+            self.recent.insert(id);
         }
         place.listed = true;
-        if place.look.size != look.size || place.look.modified_ns != look.modified_ns {
+        // An open file is looked at itself.
+        if place.reader.is_none() && (place.look.size != look.size || place.look.modified_ns != look.modified_ns) {
             content.drained = false;
+            place.look = look;
+            content.last_look = look;
         }
-        place.look = look;
-        content.last_look = look;
     }
 
     /// A physical file that is not known yet, or no more what it was: what does it hold?
@@ -288,8 +421,14 @@ impl FileSource {
         let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
         let mut shorter = false;
         for id in self.by_key.get(&key).cloned().unwrap_or_default() {
-            match self.compare(id, &mut reader, look)? {
-                Holds::Yes if self.has_good_place(id) => return Ok(Known::Alias { of: id, look }),
+            if self.has_good_place(id) {
+                if self.is_copy_of(id, &mut reader)? {
+                    return Ok(Known::Alias { of: id, path: path.to_path_buf(), look });
+                }
+                continue;
+            }
+            let Some(content) = self.contents.get(&id) else { continue };
+            match content.is_held_by(&mut reader)? {
                 Holds::Yes => {
                     self.adopt(id, path, look, rule, Some(reader));
                     return Ok(Known::Content(id));
@@ -321,10 +460,18 @@ impl FileSource {
         // Put in its place by somebody: what a running agent reads of its own node is young.
         let aged = unix_seconds() - look.modified_ns / 1_000_000_000 > OLD_ON_ARRIVAL_SECONDS;
         match &self.memory {
-            Memory::Nothing if old => (size, Before::Unknown),
+            Memory::Nothing if old || self.lost_checkpoint => (size, Before::Unknown),
             Memory::Note(_) if old => (UNPERSISTED_LIMIT.min(size), Before::SinceCheckpoint),
             _ if aged => (size, Before::Unknown),
             _ => (0, Before::Never),
+        }
+    }
+
+    /// As [`FileSource::may_have_been_sent`], of what lay in the spool and no checkpoint knows.
+    fn before_without_record(&self) -> Before {
+        match self.memory {
+            Memory::Nothing => Before::Unknown,
+            Memory::Note(_) => Before::SinceCheckpoint,
         }
     }
 
@@ -334,42 +481,51 @@ impl FileSource {
         let content = self.contents.get(&id)?;
         let same = content.last_look.size == look.size && content.last_look.modified_ns == look.modified_ns;
         let whole = content.finished || content.read == look.size;
-        (content.place.is_none() && same && whole).then_some(id)
+        (content.place.is_none() && content.spooled.is_none() && same && whole).then_some(id)
     }
 
-    /// As [`Content::is_held_by`]; a shorter file is compared with the file that the content is read from.
-    fn compare(&mut self, id: u32, reader: &mut Reader, look: Look) -> io::Result<Holds> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(Holds::No) };
-        let holds = content.is_held_by(reader)?;
-        let Some(place) = content.place.as_mut().filter(|_| holds == Holds::Shorter) else { return Ok(holds) };
+    /// Whether a file holds the same as the one that the content is read from, as far as both go. What was read proves
+    /// nothing here: of two files that begin alike and are not read yet, each would be taken for the other's copy.
+    fn is_copy_of(&mut self, id: u32, reader: &mut Reader) -> io::Result<bool> {
+        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
+        let Some(place) = &mut content.place else { return self.is_in_spool(id, reader) };
         let mut opened = None;
         let twin = match &mut place.reader {
             Some(twin) => twin,
-            None => match Reader::open(&place.path) {
-                Ok(twin) => opened.insert(twin),
-                Err(_) => return Ok(holds),
-            },
+            None => opened.insert(Reader::open(&place.path)?),
         };
-        if !reader.is_plain() || !twin.is_plain() {
-            return Ok(holds);
+        reader::hold_the_same(twin, reader)
+    }
+
+    /// Whether a file holds what the spool holds of a content, as far as both go.
+    fn is_in_spool(&mut self, id: u32, reader: &mut Reader) -> io::Result<bool> {
+        let Some(spooled) = self.contents.get(&id).and_then(|content| content.spooled) else { return Ok(false) };
+        if let Some(tail) = reader.tail_before(spooled.end)? {
+            return Ok(tail == spooled.end_tail);
         }
-        let copy = reader.tail_before(look.size)?;
-        Ok(if copy.is_some() && twin.tail_before(look.size)? == copy { Holds::Yes } else { Holds::No })
+        let end = reader.length()?;
+        Ok(self.spool.tail_at(id, end).is_some_and(|tail| reader.tail_before(end).is_ok_and(|t| t == Some(tail))))
     }
 
     /// The content can still be read where it was; otherwise the place is given up.
     fn has_good_place(&mut self, id: u32) -> bool {
         let Some(content) = self.contents.get_mut(&id) else { return false };
-        let Some(mut place) = content.place.take() else { return false };
+        let Some(mut place) = content.place.take() else { return content.spooled.is_some() };
         let good = match &mut place.reader {
-            Some(reader) => content.is_held_by(reader).is_ok_and(|h| h == Holds::Yes),
-            None => std::fs::metadata(&place.path).is_ok_and(|m| Look::of(&m).inode == place.look.inode),
+            // One that shrank was truncated: what is there now proves nothing.
+            Some(reader) => {
+                reader.metadata().is_ok_and(|m| m.len() >= place.look.size)
+                    && content.is_held_by(reader).is_ok_and(|h| h == Holds::Yes)
+            }
+            None => std::fs::metadata(&place.path)
+                .is_ok_and(|m| Look::of(&m).inode == place.look.inode && m.len() >= place.look.size),
         };
         content.place = Some(place);
         if !good {
             self.lose_place(id);
         }
-        good
+        // The spool may have it still.
+        good || self.contents.get(&id).is_some_and(|content| content.spooled.is_some())
     }
 
     fn adopt(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Option<Reader>) {
@@ -381,23 +537,46 @@ impl FileSource {
         content.finished &= reader.is_none();
         content.name = path.to_string_lossy().into();
         content.gone_since = None;
+        content.missing = None;
         content.last_look = look;
-        let reader = reader.filter(|_| open < OPEN_LIMIT);
+        // Packed files are opened one by one: a decoder costs memory.
+        let mut reader = reader.filter(|reader| reader.is_plain() && open < OPEN_LIMIT);
+        if let Some(reader) = &mut reader {
+            reader.count_in(&self.open);
+            self.grown_at.insert(id, Instant::now());
+        }
         content.place = Some(Place { path: path.to_path_buf(), look, reader, listed: true });
-        self.changed = true;
+        // A file that is as the checkpoint has it stands there already.
+        if !content.drained || self.restored.get(&look.inode) != Some(&id) {
+            self.touch(id);
+        }
     }
 
-    /// The file does not hold the content any more (truncated, replaced, deleted). Whoever else holds it takes over.
+    /// The file does not hold the content any more (truncated, replaced, deleted). Whoever else holds it takes over: the
+    /// spool, or another file.
     fn lose_place(&mut self, id: u32) {
         let Some(content) = self.contents.get_mut(&id) else { return };
         let Some(place) = content.place.take() else { return };
-        content.gone_since = Some(unix_seconds());
         content.skipping = None;
         content.partial = 0;
         self.by_inode.remove(&place.look.inode);
-        self.by_inode.retain(|_, known| !matches!(known, Known::Alias { of, .. } if *of == id));
+        self.grown_at.remove(&id);
+        self.touch(id);
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        if content.spooled.is_some() {
+            content.drained = false;
+            return;
+        }
+        let unread = place.look.size.saturating_sub(content.read);
+        content.missing = (packing(&place.path) == Packing::Plain && unread > 0).then(|| (unread, Instant::now()));
+        content.gone_since = Some(unix_seconds());
+        self.drop_aliases(id);
         self.listing_wanted = true;
-        self.changed = true;
+    }
+
+    /// What held the same is looked at anew.
+    fn drop_aliases(&mut self, id: u32) {
+        self.by_inode.retain(|_, known| !matches!(known, Known::Alias { of, .. } if *of == id));
     }
 
     /// Files that the listing did not show any more.
@@ -422,20 +601,23 @@ impl FileSource {
             let Some(reader) = &mut place.reader else { continue };
             let Ok(metadata) = reader.metadata() else { continue };
             let look = Look::of(&metadata);
-            if look.size != place.look.size || look.modified_ns != place.look.modified_ns || !content.drained {
+            if look.size != place.look.size || look.modified_ns != place.look.modified_ns {
                 content.drained = false;
                 self.grown_at.insert(*id, Instant::now());
                 if !reader.is_plain() && look.size != place.look.size {
                     reader.restart();
                     content.finished = false;
                 }
+                if content.has_another_head().unwrap_or(false) {
+                    lost.push(*id);
+                    continue;
+                }
             }
+            let Some(place) = &mut content.place else { continue };
             place.look = look;
             content.last_look = look;
-            let quiet = self
-                .grown_at
-                .get(id)
-                .is_none_or(|at| at.elapsed() > if look.links == 0 { LINGER_DELETED } else { LINGER });
+            // Deleted files have limits of their own.
+            let quiet = look.links > 0 && self.grown_at.get(id).is_none_or(|at| at.elapsed() > LINGER);
             if !place.listed && content.drained && content.settled == content.read && quiet {
                 lost.push(*id);
             }
@@ -452,7 +634,10 @@ impl FileSource {
             .contents
             .iter()
             .filter(|(_, c)| !c.drained)
-            .filter_map(|(id, c)| c.place.as_ref().map(|p| (p.look.modified_ns, live(&p.path), &p.path, *id)))
+            .filter_map(|(id, c)| match &c.place {
+                Some(place) => Some((place.look.modified_ns, live(&place.path), Some(&place.path), *id)),
+                None => c.spooled.map(|_| (c.last_look.modified_ns, false, None, *id)),
+            })
             .collect();
         waiting.sort_unstable();
         let order: Vec<u32> = waiting.into_iter().map(|(.., id)| id).collect();
@@ -463,7 +648,10 @@ impl FileSource {
     /// One read of one file. `Ok(false)`: nothing more there now.
     fn read_from(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
         let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
-        if !open_place(content)? {
+        if content.place.is_none() && content.spooled.is_some() {
+            return self.read_from_spool(id, chunk);
+        }
+        if !open_place(content, &self.open)? {
             self.lose_place(id);
             return Ok(false);
         }
@@ -475,7 +663,7 @@ impl FileSource {
         chunk.before = content.before(content.read);
         match fill(content, chunk)? {
             Filled::Lines | Filled::Skipped => {
-                self.changed = true;
+                self.touch(id);
                 Ok(true)
             }
             Filled::Nothing => Ok(false),
@@ -484,6 +672,23 @@ impl FileSource {
                 Ok(false)
             }
         }
+    }
+
+    fn read_from_spool(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
+        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
+        chunk.file = id;
+        chunk.key = content.key;
+        chunk.path.clone_from(&content.name);
+        chunk.max_line = content.max_line;
+        chunk.before = content.before(content.read);
+        if !self.spool.read(id, content.read, chunk).map_err(io::Error::other)? {
+            return Ok(false);
+        }
+        content.read = chunk.offset + chunk.lines.len() as u64;
+        content.read_tail = Tail::of(&chunk.buffer[..chunk.lines.end]);
+        content.handed_out = content.handed_out.max(content.read);
+        self.touch(id);
+        Ok(true)
     }
 
     /// A file is read to its end, or cannot be read on: it waits until a look shows a change.
@@ -500,10 +705,10 @@ impl FileSource {
         let packed = place.reader.as_ref().is_some_and(|r| !r.is_plain());
         if packed && error.is_none() {
             content.finished = true;
-            self.changed = true;
         }
         if packed {
             place.reader = None;
+            self.touch(id);
         }
         if self.open_files() > OPEN_LIMIT / 2 {
             self.close_oldest();
@@ -511,11 +716,11 @@ impl FileSource {
     }
 
     fn open_files(&self) -> usize {
-        self.contents.values().filter(|c| c.place.as_ref().is_some_and(|p| p.reader.is_some())).count()
+        Arc::strong_count(&self.open) - 1
     }
 
-    /// Closes the drained file that was modified longest ago.
-    fn close_oldest(&mut self) {
+    /// Closes the drained file that was modified longest ago. False when there is none.
+    fn close_oldest(&mut self) -> bool {
         let oldest = self
             .contents
             .values_mut()
@@ -523,15 +728,34 @@ impl FileSource {
             .filter_map(|c| c.place.as_mut())
             .filter(|p| p.listed && p.reader.is_some())
             .min_by_key(|p| p.look.modified_ns);
-        if let Some(place) = oldest {
-            place.reader = None;
+        oldest.is_some_and(|place| place.reader.take().is_some())
+    }
+
+    /// The next in the queue has its turn after [`TURN`] reads. A packed file keeps its place: going on with one later
+    /// is free only as long as its decoder lives, so plain ones are let before it, and other packed ones wait.
+    fn rotate(&mut self) {
+        let plain = |id: &u32| {
+            let place = self.contents.get(id).and_then(|c| c.place.as_ref());
+            place.is_none_or(|p| packing(&p.path) == Packing::Plain)
+        };
+        let front_is_plain = self.queue.front().is_none_or(plain);
+        let next = self.queue.iter().skip(1).position(plain).map(|at| at + 1);
+        match next {
+            Some(at) if !front_is_plain => {
+                if let Some(id) = self.queue.remove(at) {
+                    self.queue.push_front(id);
+                }
+            }
+            _ if front_is_plain => self.queue.rotate_left(1),
+            _ => {}
         }
+        self.turn = 0;
     }
 
     /// Forgets progress in contents that nobody will show again.
     fn forget_gone(&mut self) {
         let now = unix_seconds();
-        let done = |c: &Content| c.place.is_none() && c.settled == c.read;
+        let done = Content::is_over;
         for content in self.contents.values_mut().filter(|c| done(c)) {
             content.gone_since.get_or_insert(now);
         }
@@ -556,13 +780,14 @@ impl FileSource {
         }
         self.grown_at.remove(&id);
         self.restored.retain(|_, other| *other != id);
+        self.recent.remove(&id);
         self.changed = true;
     }
 
     /// The directories in which files of this source can appear.
     pub fn directories(sources: &[SourceConfig]) -> Vec<PathBuf> {
         let mut all: Vec<_> =
-            sources.iter().flat_map(|s| Patterns::new(&s.path, s.rotated.as_deref()).expand().1).collect();
+            sources.iter().flat_map(|s| Patterns::new(&s.path, s.rotated.as_deref()).directories()).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -580,8 +805,7 @@ impl Source for FileSource {
                 Ok(true) => {
                     self.turn += 1;
                     if self.turn >= TURN && self.queue.len() > 1 {
-                        self.queue.rotate_left(1);
-                        self.turn = 0;
+                        self.rotate();
                     }
                     return true;
                 }
@@ -603,10 +827,19 @@ impl Source for FileSource {
         self.looks_left = LOOKS;
     }
 
+    fn tend(&mut self) {
+        if self.looked_at.is_none_or(|at| at.elapsed() >= TEND_INTERVAL) {
+            self.look_again();
+        }
+    }
+
     fn settle(&mut self, mark: Mark) {
-        if let Some(content) = self.contents.get_mut(&mark.file) {
-            content.settle(mark);
-            self.changed = true;
+        let Some(content) = self.contents.get_mut(&mark.file) else { return };
+        content.settle(mark);
+        let (settled, spooled) = (content.settled, content.spooled.is_some());
+        self.touch(mark.file);
+        if spooled && self.spool.settle(mark.file, settled) {
+            self.leave_spool(mark.file);
         }
     }
 
@@ -620,9 +853,20 @@ impl Source for FileSource {
         self.memory.clone()
     }
 
+    fn part(&mut self) {
+        self.listing_wanted = true;
+        self.look_again();
+        self.keep_for_the_next_start();
+    }
+
     fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if self.changed || self.noted.as_deref() != note {
-            self.store.save(self.contents.values().map(Content::record).collect(), note)?;
+            if self.recent.len() > RECENT_LIMIT {
+                self.store.archive(self.contents.iter().map(|(id, content)| content.record(*id)))?;
+                self.recent.clear();
+            }
+            let recent = self.recent.iter().filter_map(|id| Some(self.contents.get(id)?.record(*id)));
+            self.store.save(recent, note)?;
             self.noted = note.map(str::to_owned);
             self.changed = false;
         }
@@ -649,7 +893,7 @@ enum Filled {
 }
 
 /// Makes sure that the content's file is open and still the same inode.
-fn open_place(content: &mut Content) -> io::Result<bool> {
+fn open_place(content: &mut Content, open: &Arc<()>) -> io::Result<bool> {
     let Some(place) = &mut content.place else { return Ok(false) };
     if place.reader.is_none() {
         let mut reader = match Reader::open(&place.path) {
@@ -660,6 +904,7 @@ fn open_place(content: &mut Content) -> io::Result<bool> {
             return Ok(false);
         }
         let holds = content.is_held_by(&mut reader)? == Holds::Yes;
+        reader.count_in(open);
         if let Some(place) = &mut content.place {
             place.reader = Some(reader);
         }
@@ -682,6 +927,13 @@ fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             return failed.map_or(Ok(Filled::Changed), Err);
         }
         let data = &chunk.buffer[history..have];
+        let hole = filler(data);
+        if hole > 0 && (hole < data.len() || have == capacity) {
+            // A hole may be larger than any line.
+            content.read += hole as u64;
+            content.read_tail = Tail::of(&chunk.buffer[..history + hole]);
+            return fill(content, chunk);
+        }
         if let Some(end) = memchr::memrchr(b'\n', data) {
             let at_end = have < capacity;
             let partial = if at_end { data.len() - end - 1 } else { 0 };
@@ -722,6 +974,7 @@ fn hand_out(content: &mut Content, chunk: &mut Chunk, lines: std::ops::Range<usi
     chunk.offset = content.read;
     content.read += lines.len() as u64;
     content.read_tail = Tail::of(&chunk.buffer[..lines.end]);
+    content.handed_out = content.handed_out.max(content.read);
     content.partial = partial;
     chunk.lines = lines;
     if usize::from(content.head.len) < HISTORY {
@@ -752,6 +1005,7 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             reader.fill(&mut chunk.buffer, after - history as u64)?;
             chunk.lines = history..history;
             content.read = after;
+            content.handed_out = content.handed_out.max(after);
             content.read_tail = tail;
             content.skipping = None;
             return Ok(Filled::Skipped);

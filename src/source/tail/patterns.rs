@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 pub enum Packing {
     Plain,
     Gzip,
+    Zstd,
 }
 
 /// Absolute glob patterns, a directory and a name each.
@@ -19,7 +20,7 @@ pub struct Patterns(Vec<PathBuf>);
 
 impl Patterns {
     /// `path` is a file or a glob. A file without wildcards stands for itself and its rotated siblings (`flows.log`:
-    /// also `flows-*.log`, `flows.log.*` and both compressed), unless `rotated` names other ones; these are relative to
+    /// also `flows-*.log`, `flows.log.*` and both as `.gz` and `.zst`), unless `rotated` names other ones; these are relative to
     /// its directory. A glob stands for exactly what it matches.
     pub fn new(path: &Path, rotated: Option<&[String]>) -> Self {
         let mut all = vec![path.to_path_buf()];
@@ -30,6 +31,20 @@ impl Patterns {
             None => all.extend(siblings(path).map(|name| directory.join(name))),
         }
         Self(all)
+    }
+
+    /// The directories in which a file could appear. Unlike [`Patterns::expand`] it lists none that holds files alone.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for pattern in &self.0 {
+            let Some(parent) = pattern.parent() else { continue };
+            let mut places = Vec::new();
+            expand(parent, &mut places, &mut directories);
+            directories.append(&mut places);
+        }
+        directories.sort_unstable();
+        directories.dedup();
+        directories
     }
 
     /// Every file that matches now, each path once, and the directories in which a new one could appear.
@@ -46,16 +61,20 @@ impl Patterns {
     }
 }
 
-/// By the file's name alone: `.gz` is gzip.
+/// By the file's name alone: `.gz` is gzip, `.zst` is Zstandard.
 pub fn packing(path: &Path) -> Packing {
-    if path.extension().is_some_and(|e| e == "gz") { Packing::Gzip } else { Packing::Plain }
+    match path.extension().map(OsStr::as_bytes) {
+        Some(b"gz") => Packing::Gzip,
+        Some(b"zst") => Packing::Zstd,
+        _ => Packing::Plain,
+    }
 }
 
 pub fn is_glob(text: &OsStr) -> bool {
     text.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'{'))
 }
 
-/// `flows.log` → `flows-*.log`, `flows-*.log.gz`, `flows.log.*`.
+/// `flows.log` → `flows-*.log`, `flows-*.log.gz`, `flows-*.log.zst`, `flows.log.*`.
 fn siblings(path: &Path) -> impl Iterator<Item = OsString> {
     let part = |p: Option<&OsStr>| p.map(|p| p.as_bytes().to_vec()).unwrap_or_default();
     let (name, stem, extension) = (part(path.file_name()), part(path.file_stem()), part(path.extension()));
@@ -64,9 +83,9 @@ fn siblings(path: &Path) -> impl Iterator<Item = OsString> {
         dated.push(b'.');
         dated.extend(escape(&extension));
     }
-    let packed = [&dated[..], b".gz"].concat();
+    let packed = [&b".gz"[..], b".zst"].map(|ending| [&dated[..], ending].concat());
     let numbered = [&escape(&name)[..], b".*"].concat();
-    [dated, packed, numbered].into_iter().map(OsString::from_vec)
+    [dated, numbered].into_iter().chain(packed).map(OsString::from_vec)
 }
 
 fn escape(name: &[u8]) -> Vec<u8> {
@@ -136,7 +155,15 @@ mod tests {
     #[test]
     fn a_live_file_brings_its_siblings() {
         let names =
-            ["flows.log", "flows-2026-01-02T03-04-05.000.log", "flows-2026.log.gz", "flows.log.1", "flows.log.2.gz"];
+            [
+            "flows.log",
+            "flows-2026-01-02T03-04-05.000.log",
+            "flows-2026.log.gz",
+            "flows-2026.log.zst",
+            "flows.log.1",
+            "flows.log.2.gz",
+            "flows.log.3.zst",
+        ];
         let mut expected = names.to_vec();
         expected.sort_unstable();
         let strangers = ["flows.txt", "myflows.log", "flowsx.log", "dns.log"];

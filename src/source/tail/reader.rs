@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
 use super::patterns::{Packing, packing};
+use super::zstd::ZstdDecoder;
 use crate::lane::{HISTORY, Tail};
 use crate::model::KEY_LINE_LIMIT;
 
 /// Compressed input is read in pieces of this size.
-const GZIP_READ: usize = 64 << 10;
-/// How far a gzip file can be read again without starting over: what is left of a read after its last whole line.
+const PACKED_READ: usize = 64 << 10;
+/// How far a packed file can be read again without starting over: what is left of a read after its last whole line.
 const REREAD_LIMIT: usize = 256 << 10;
 
 #[derive(Debug)]
@@ -21,12 +23,29 @@ pub struct Reader {
     file: File,
     packing: Packing,
     stream: Option<Stream>,
+    /// Held while it counts as an open file.
+    counted: Option<Arc<()>>,
 }
 
-/// A gzip file on its way forward.
+#[derive(Debug)]
+enum Decoder {
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    Zstd(Box<ZstdDecoder<BufReader<File>>>),
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// A packed file on its way forward.
 #[derive(Debug)]
 struct Stream {
-    decoder: Box<MultiGzDecoder<BufReader<File>>>,
+    decoder: Decoder,
     /// What the last read gave: a line that was cut at its end is read again from here.
     window: Vec<u8>,
     /// Uncompressed offset after `window`.
@@ -48,7 +67,12 @@ impl Reader {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file, packing: packing(path), stream: None })
+        Ok(Self { file, packing: packing(path), stream: None, counted: None })
+    }
+
+    /// While it lives, `open` has one owner more.
+    pub fn count_in(&mut self, open: &Arc<()>) {
+        self.counted = Some(open.clone());
     }
 
     pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
@@ -59,24 +83,28 @@ impl Reader {
         self.packing == Packing::Plain
     }
 
-    /// Reads up to `buffer.len()` bytes at `offset`; 0 is the end for now. A gzip file goes forward for free and starts
-    /// over to go back. A gzip file that ends too early is [`io::ErrorKind::UnexpectedEof`]: it may still grow.
+    /// Reads up to `buffer.len()` bytes at `offset`; 0 is the end for now. A packed file goes forward for free and starts
+    /// over to go back. A packed file that ends too early is [`io::ErrorKind::UnexpectedEof`]: it may still grow.
     pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.packing {
             Packing::Plain => self.file.read_at(buffer, offset),
-            Packing::Gzip => self.inflate_at(buffer, offset),
+            Packing::Gzip | Packing::Zstd => self.unpack_at(buffer, offset),
         }
     }
 
-    fn inflate_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn unpack_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.stream.as_ref().is_none_or(|s| s.start() > offset) {
             let mut file = self.file.try_clone()?;
             io::Seek::rewind(&mut file)?;
-            let decoder = Box::new(MultiGzDecoder::new(BufReader::with_capacity(GZIP_READ, file)));
+            let input = BufReader::with_capacity(PACKED_READ, file);
+            let decoder = match self.packing {
+                Packing::Zstd => Decoder::Zstd(Box::new(ZstdDecoder::new(input))),
+                _ => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
+            };
             self.stream = Some(Stream { decoder, window: Vec::new(), at: 0 });
         }
         let Some(stream) = &mut self.stream else { return Ok(0) };
-        let result = inflate_forward(stream, buffer, offset);
+        let result = unpack_forward(stream, buffer, offset);
         if result.is_err() {
             // The decoder is of no use after an error; the next read starts over.
             self.stream = None;
@@ -84,7 +112,7 @@ impl Reader {
         result
     }
 
-    /// Forgets the decoder of a gzip file that grew, so that the new bytes are seen.
+    /// Forgets the decoder of a packed file that grew, so that the new bytes are seen.
     pub fn restart(&mut self) {
         self.stream = None;
     }
@@ -106,6 +134,15 @@ impl Reader {
             }
         }
         Ok(true)
+    }
+
+    /// Bytes of the uncompressed text. A packed file is read to its end for that.
+    pub fn length(&mut self) -> io::Result<u64> {
+        if self.is_plain() {
+            return Ok(self.metadata()?.len());
+        }
+        self.read_at(&mut [0], u64::MAX)?;
+        Ok(self.stream.as_ref().map_or(0, |stream| stream.at))
     }
 
     /// The first line without its newline, cut at [`KEY_LINE_LIMIT`]. `None` while it is incomplete.
@@ -132,7 +169,24 @@ impl Reader {
     }
 }
 
-fn inflate_forward(stream: &mut Stream, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Whether two files hold the same text, as far as the shorter one goes: its first and its last bytes are looked at.
+pub fn hold_the_same(a: &mut Reader, b: &mut Reader) -> io::Result<bool> {
+    let known = |reader: &Reader| if reader.is_plain() { reader.metadata().map(|m| m.len()) } else { Ok(u64::MAX) };
+    let mut end = known(a)?.min(known(b)?);
+    if end == u64::MAX {
+        end = a.length()?;
+    }
+    let (mut tails, mut ends) = ((a.tail_before(end)?, b.tail_before(end)?), end);
+    if tails.0.is_none() || tails.1.is_none() {
+        ends = a.length()?.min(b.length()?);
+        tails = (a.tail_before(ends)?, b.tail_before(ends)?);
+    }
+    let mut heads = [(); 2].map(|()| vec![0; ends.min(HISTORY as u64) as usize]);
+    let whole = a.fill(&mut heads[0], 0)? && b.fill(&mut heads[1], 0)?;
+    Ok(whole && heads[0] == heads[1] && tails.0.is_some() && tails.0 == tails.1)
+}
+
+fn unpack_forward(stream: &mut Stream, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     if offset < stream.at {
         let again = &stream.window[(offset - stream.start()) as usize..];
         let n = again.len().min(buffer.len());

@@ -2,7 +2,12 @@
 //! more in the integration tests.
 
 use super::*;
+use crate::durable::Disk;
 use std::io::Write;
+
+mod hostile;
+mod peers;
+mod spool;
 
 /// A folder, the files in it and a source over them that may be stopped and started.
 struct Bench {
@@ -13,6 +18,11 @@ struct Bench {
     max_line: usize,
     start: Start,
     pattern: &'static str,
+    disk: Disk,
+    max_spool: u64,
+    when_full: crate::source::spool::WhenFull,
+    /// Lines that the source reported as skipped: dropped by the lane.
+    skipped: u64,
 }
 
 impl Bench {
@@ -25,6 +35,10 @@ impl Bench {
             max_line: 1 << 20,
             start: Start::Oldest,
             pattern: "flows.log",
+            disk: Disk::default(),
+            max_spool: 4 << 20,
+            when_full: crate::source::spool::WhenFull::Hold,
+            skipped: 0,
         }
     }
 
@@ -62,8 +76,14 @@ impl Bench {
                 }],
                 cluster: "c".into(),
                 node: "n".into(),
+                spool: crate::source::spool::Config {
+                    dir: self.state.path().join("spool/test"),
+                    max_size: self.max_spool,
+                    when_full: self.when_full,
+                },
             };
-            self.source = Some(FileSource::open(config, Store::new(self.state.path(), "test")).unwrap());
+            let store = Store::on(self.disk.clone(), self.state.path(), "test");
+            self.source = Some(FileSource::open(config, store).unwrap());
         }
         self.source.as_mut().unwrap()
     }
@@ -72,9 +92,11 @@ impl Bench {
     fn read_as(&mut self, settle: bool) -> Vec<String> {
         let mut lines = Vec::new();
         let mut chunk = std::mem::take(&mut self.chunk);
+        let mut skipped = 0;
         let source = self.source();
         source.wake();
         while source.next(&mut chunk) {
+            skipped += chunk.skipped_lines;
             let text = String::from_utf8_lossy(chunk.bytes()).into_owned();
             lines.extend(text.lines().map(str::to_owned));
             lines.extend((0..chunk.skipped_lines).map(|_| "<skipped>".to_owned()));
@@ -86,7 +108,49 @@ impl Bench {
             source.persist(None).unwrap();
         }
         self.chunk = chunk;
+        self.skipped += skipped;
         lines
+    }
+
+    /// What a look finds while the lane may not read.
+    fn tend(&mut self) -> &mut Self {
+        self.source().looked_at = None;
+        self.source().tend();
+        self
+    }
+
+    fn remove(&self, name: &str) -> &Self {
+        std::fs::remove_file(self.path(name)).unwrap();
+        self
+    }
+
+    fn zstd(&self, name: &str) -> &Self {
+        let packed = zstd::tests::zstd(&[&std::fs::read(self.path(name)).unwrap()]);
+        std::fs::write(self.path(&format!("{name}.zst")), packed).unwrap();
+        self.remove(name)
+    }
+
+    /// A clean end of the process with whatever is not settled.
+    fn part(&mut self) -> &mut Self {
+        self.source().part();
+        self.source().persist(None).unwrap();
+        self.restart()
+    }
+
+    /// Everything looks as if nothing had moved for a while.
+    fn quiet(&mut self) -> &mut Self {
+        let long_ago = Instant::now().checked_sub(LINGER * 2).unwrap();
+        let source = self.source();
+        source.grown_at.values_mut().for_each(|at| *at = long_ago);
+        for content in source.contents.values_mut() {
+            content.missing = content.missing.map(|(bytes, _)| (bytes, long_ago));
+        }
+        source.listing_wanted = true;
+        self
+    }
+
+    fn spool_files(&self) -> usize {
+        std::fs::read_dir(self.state.path().join("spool/test")).map_or(0, Iterator::count)
     }
 
     fn expect(&mut self, lines: &[&str]) -> &mut Self {
