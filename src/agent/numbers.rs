@@ -68,6 +68,26 @@ pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
         ),
         counter("tidegate_elastic_retried_documents", "Documents sent once more, each time", &stats.retried_documents),
         counter(
+            "tidegate_elastic_lookup_requests",
+            "Questions about the data stream and about ids in older backing indices",
+            &stats.lookup_requests,
+        ),
+        counter(
+            "tidegate_elastic_found_documents",
+            "Documents found in an older backing index, and so not sent again",
+            &stats.found_documents,
+        ),
+        counter(
+            "tidegate_elastic_possible_repeats",
+            "Documents sent again across a rollover without a look",
+            &stats.possible_repeats,
+        ),
+        counter(
+            "tidegate_elastic_second_copies",
+            "Documents that were seen to stand in two backing indices",
+            &stats.second_copies,
+        ),
+        counter(
             "tidegate_elastic_dead_letter_evicted_bytes",
             "Dead letters given up for newer ones",
             &stats.dead_letter_evicted_bytes,

@@ -33,6 +33,10 @@ pub fn elastic(config: &Config) -> Option<elastic::Config> {
     sink.batch_lines = shape.batch.lines as usize;
     sink.in_flight_bytes = shape.in_flight.bytes();
     sink.timeout = shape.timeout.0;
+    sink.lookup = match shape.lookup {
+        shape::Lookup::Auto => elastic::Lookup::Auto,
+        shape::Lookup::Never => elastic::Lookup::Never,
+    };
     Some(sink)
 }
 
@@ -211,8 +215,8 @@ mod tests {
         let sink = elastic(&config).expect("a sink");
         let own = elastic::Config::new(Vec::new(), sink.dead_letter.clone());
         assert_eq!(
-            (sink.compression, sink.batch_bytes, sink.batch_lines, sink.in_flight_bytes, sink.timeout),
-            (own.compression, own.batch_bytes, own.batch_lines, own.in_flight_bytes, own.timeout)
+            (sink.compression, sink.batch_bytes, sink.batch_lines, sink.in_flight_bytes, sink.timeout, sink.lookup),
+            (own.compression, own.batch_bytes, own.batch_lines, own.in_flight_bytes, own.timeout, own.lookup)
         );
         assert_eq!(
             (sink.name, sink.ecs.namespace, sink.ecs.denied_outcome),

@@ -66,6 +66,13 @@ impl LineId {
         Self(id)
     }
 
+    /// The event time inside an id's text, in Unix seconds; `None` where it holds none (or is no id of ours).
+    pub fn seconds_in(id: &str) -> Option<i64> {
+        let digit = |c: &u8| ALPHABET.binary_search(c).ok().map(|digit| digit as i64);
+        let time = id.as_bytes().get(..6)?.iter().try_fold(0, |sum, c| Some(sum << 6 | digit(c)?))?;
+        (id.len() == LINE_ID_LEN && time > 0).then_some(time)
+    }
+
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -115,7 +122,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_foreign_id_holds_no_time() {
+        for id in ["", "0UBhBj", "é234567890123456789012345678901234", &"~".repeat(LINE_ID_LEN)] {
+            assert_eq!(LineId::seconds_in(id), None, "{id}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_id_gives_its_time_back(time in -9i64..TIME_LIMIT + 9, offset: u32) {
+            let id = LineId::new(Some(time), FileKey(7), offset.into(), b"x");
+            prop_assert_eq!(LineId::seconds_in(id.as_str()), Some(time).filter(|t| (1..TIME_LIMIT).contains(t)));
+        }
+
         #[test]
         fn order_follows_time_then_place(t1 in 1..TIME_LIMIT, t2 in 1..TIME_LIMIT, o1: u32, o2: u32) {
             let at = |t, o: u32| LineId::new(Some(t), FileKey(7), o.into(), b"x");

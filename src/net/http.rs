@@ -96,6 +96,11 @@ impl Http {
         Ok(Self { config, loaded: Mutex::new(loaded) })
     }
 
+    /// Of a whole request.
+    pub fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
     /// The client to use now; cheap.
     pub fn client(&self) -> Client {
         let mut loaded = self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

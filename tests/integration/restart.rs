@@ -112,18 +112,34 @@ fn arguments(dir: &Path, state: &Path, url: &str) -> Vec<String> {
     .to_vec()
 }
 
+/// The same with a short time limit of requests: a look waits for it after a start.
+fn with_short_requests(dir: &Path, state: &Path, url: &str) -> Vec<String> {
+    let yaml = json!({
+        "cluster": CLUSTER,
+        "node": NODE,
+        "sources": [{"path": dir.join("flows*.log")}],
+        "sinks": {"elasticsearch": {"hosts": [url], "namespace": namespace(), "timeout": "2s"}},
+        "state_dir": state,
+        "listen": "127.0.0.1:0",
+    });
+    let file = state.with_extension("yaml");
+    std::fs::write(&file, yaml.to_string()).unwrap();
+    ["run", "-c", file.to_str().unwrap()].map(str::to_owned).to_vec()
+}
+
 fn once(mut arguments: Vec<String>) -> Vec<String> {
     arguments.push("--once".into());
     arguments
 }
 
-/// Runs the agent over `lines` lines with rotation, ending it at seeded points by SIGKILL or SIGTERM.
-fn torment(url: &str, lines: usize, ends: usize, seed: u64, dir: &Path, state: &Path) {
+/// Runs the agent over `lines` lines with rotation, ending it at seeded points by SIGKILL or SIGTERM; `between` is called
+/// after each end.
+fn torment(arguments: &[String], lines: usize, ends: usize, seed: u64, dir: &Path, mut between: impl FnMut(usize)) {
     let mut dice = Dice(seed);
     let mut writer = Writer { dir: dir.to_path_buf(), written: 0, rotations: 0 };
     let share = lines / ends;
-    for _ in 0..ends {
-        let agent = Running::start(&mut tidegate(&arguments(dir, state, url)));
+    for end in 0..ends {
+        let agent = Running::start(&mut tidegate(arguments));
         let mut left = share;
         while left > 0 {
             let some = usize::min(left, 50 + dice.roll(400) as usize);
@@ -145,6 +161,7 @@ fn torment(url: &str, lines: usize, ends: usize, seed: u64, dir: &Path, state: &
         if dice.roll(2) == 0 {
             writer.rotate();
         }
+        between(end);
     }
 }
 
@@ -152,7 +169,7 @@ fn torment(url: &str, lines: usize, ends: usize, seed: u64, dir: &Path, state: &
 fn killed_and_stopped_at_random_points_over_fifty_thousand_lines() {
     let (logs, state) = (temp_dir(), temp_dir());
     let peer = Recorder::start(Faults { lost_answer_every: 7, busy_items_every: 5 });
-    torment(&peer.url(), 50_000, 25, 0x7469_6465, logs.path(), state.path());
+    torment(&arguments(logs.path(), state.path(), &peer.url()), 50_000, 25, 0x7469_6465, logs.path(), |_| {});
     let ran = run(&once(arguments(logs.path(), state.path(), &peer.url())), "").expect_code(0);
     let expected = expected_ids(logs.path());
     assert!(expected.len() > 50_000);
@@ -161,19 +178,39 @@ fn killed_and_stopped_at_random_points_over_fifty_thousand_lines() {
     assert_eq!((lost, foreign), (0, 0), "of {} lines\n{}", expected.len(), ran.stderr);
 }
 
-/// The same against a real server: what it holds in the end is asked back, id by id.
-#[test]
-fn killed_and_stopped_with_a_real_server() {
-    let Some(server) = crate::elastic::real::ready(Kind::Elasticsearch) else { return };
+/// The same against real servers, whose stream rolls over between an end and the next start, and a state folder that is
+/// lost now and then: what the server holds in the end is asked back, id by id.
+fn killed_and_stopped_with_rollovers(kind: Kind) {
+    let Some(server) = crate::elastic::real::ready(kind) else { return };
     let (logs, state) = (temp_dir(), temp_dir());
-    torment(server.url(), 15_000, 10, 0x7265_616c, logs.path(), state.path());
-    run(&once(arguments(logs.path(), state.path(), server.url())), "").expect_code(0);
     let stream = format!("logs-calico.flow-{}", namespace());
+    let state_dir = state.path().join("state");
+    let arguments = with_short_requests(logs.path(), &state_dir, server.url());
+    torment(&arguments, 12_000, 8, 0x7265_616c, logs.path(), |end| {
+        if end % 2 == 1 {
+            // The first runs may have ended before anything was written.
+            server.call(Method::POST, &format!("/{stream}/_rollover"), None);
+        }
+        if end % 4 == 3 {
+            std::fs::remove_dir_all(&state_dir).unwrap();
+        }
+    });
+    run(&once(arguments), "").expect_code(0);
     let (expected, found) = (expected_ids(logs.path()), ids_of(server, &format!("/{stream}")));
-    assert!(expected.len() > 15_000);
+    assert!(expected.len() > 12_000 && server.backing(&stream).len() > 2);
     let (lost, foreign) = (expected.difference(&found).count(), found.difference(&expected).count());
     assert_eq!((lost, foreign), (0, 0), "of {} lines", expected.len());
     assert_eq!(server.count(&stream) as usize, expected.len(), "no second copy");
+}
+
+#[test]
+fn killed_and_stopped_with_rollovers_on_elasticsearch() {
+    killed_and_stopped_with_rollovers(Kind::Elasticsearch);
+}
+
+#[test]
+fn killed_and_stopped_with_rollovers_on_opensearch() {
+    killed_and_stopped_with_rollovers(Kind::OpenSearch);
 }
 
 /// Every `_id` of a stream, page by page.

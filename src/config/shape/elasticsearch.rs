@@ -33,6 +33,10 @@ pub struct Elasticsearch {
     /// How long the server may take to answer a request, 1s to 10m; then the outcome is uncertain and the batch is sent
     /// again. Default: `60s`.
     pub timeout: Span,
+    /// Whether ids are looked up in older backing indices before something is sent again after a rollover, which would
+    /// stand there twice: `auto` (where it is needed; it takes the rights `read` and `view_index_metadata`) or `never`
+    /// (possible repeats are counted). Default: `auto`.
+    pub lookup: Lookup,
     /// `event.outcome` of a denied flow. `failure`: the connection did not come about; `success`: the policy did its
     /// work. Default: `failure`.
     pub denied_outcome: DeniedOutcome,
@@ -53,6 +57,7 @@ impl Default for Elasticsearch {
             batch: Batch::default(),
             in_flight: Size::mib(8),
             timeout: Span::seconds(60),
+            lookup: Lookup::default(),
             denied_outcome: DeniedOutcome::default(),
             process_args: ProcessArgs::default(),
             dead_letter: DeadLetter::default(),
@@ -104,6 +109,15 @@ impl Default for Batch {
     fn default() -> Self {
         Self { bytes: Size::mib(1), lines: 2000, age: Span::seconds(1) }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Lookup {
+    #[default]
+    Auto,
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

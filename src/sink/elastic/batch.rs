@@ -102,6 +102,13 @@ impl Sealed {
         }
     }
 
+    /// The id of every document, in order.
+    pub fn ids(&self) -> Vec<String> {
+        let mut ids = Vec::with_capacity(self.documents as usize);
+        self.read(&(0..self.documents).collect::<Vec<_>>(), |_, id, _| ids.push(id.to_owned()));
+        ids
+    }
+
     /// A batch of these documents alone, in their order.
     pub fn pick(&self, wanted: &[u32]) -> Self {
         let mut builder = Builder::new(self.level, Limits::new(usize::MAX, usize::MAX));

@@ -3,6 +3,9 @@
 //! A batch is worked off as a stack of parts. A part that is too large or stays uncertain is replaced by its halves, the
 //! first on top, so that even an hour of trouble leaves a dozen parts, not thousands. Nothing here ever gives a line up:
 //! a batch ends when each of its documents is delivered, stands in the dead letter, or was dropped by the user's rule.
+//! What may stand there already goes by [`protect`] first.
+
+mod protect;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +14,23 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Batch;
 use super::batch::{Limits, Sealed};
 use super::outcome::{Doubt, Held, Hold, Items, Refusal, Verdict};
 use super::pace::{Gate, Pace, Permit};
 use super::peer::{Peer, Reply};
 use super::stats::{Class, Holding, Stats};
-use crate::lane::{Outcomes, Settled, Ticket};
+use super::stream::{Since, Stream};
+use crate::lane::{Before, Outcomes, Settled, Ticket};
 use crate::sink::dead_letter::{DeadLetter, Letter};
+use protect::Footing;
 
 /// An uncertain part is halved after so many tries.
 const DOUBTS: u32 = 3;
 /// No wait is longer while the agent is stopping.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// A request counts as running on the server for so much longer than it may.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What all batches share.
 #[derive(Debug)]
@@ -34,9 +42,11 @@ pub struct Ship {
     pub pace: Pace,
     pub outcomes: Outcomes,
     pub dead_letter: Arc<Mutex<DeadLetter>>,
-    /// Lane and data stream, for people.
+    /// The lane's name, for people.
     pub lane: String,
-    pub stream: String,
+    pub stream: Arc<Stream>,
+    /// An earlier run's requests may be worked on until then.
+    pub quiet_at: Instant,
     /// True once no batch comes any more.
     pub closing: watch::Receiver<bool>,
     /// One batch waits for evidence without its permit.
@@ -51,11 +61,63 @@ struct Part {
     doubts: u32,
     /// Documents that had been created when this one was refused alone in words that may mean our set-up.
     suspected: Option<u64>,
+    /// Copies of these documents may stand there or later; `None`: nowhere.
+    since: Option<Since>,
+    footing: Footing,
+    /// When the last try left it uncertain, and until when the server may be working on it.
+    failed_at: Option<Instant>,
+    quiet_at: Option<Instant>,
 }
 
 impl Part {
-    fn new(sealed: Sealed) -> Self {
-        Self { sealed, doubts: 0, suspected: None }
+    fn new(batch: Batch, ship: &Ship) -> Self {
+        let (since, quiet_at) = match batch.before {
+            Before::Never => (None, None),
+            Before::SinceCheckpoint => (Some(ship.stream.recalled()), Some(ship.quiet_at)),
+            Before::Unknown => (Some(Since::Its), None),
+        };
+        let quiet_at = quiet_at.filter(|until| *until > Instant::now());
+        Self {
+            sealed: batch.sealed,
+            doubts: 0,
+            suspected: None,
+            since,
+            footing: Footing::None,
+            failed_at: None,
+            quiet_at,
+        }
+    }
+
+    /// Some of its documents as a part of their own, under the same suspicion.
+    fn with(&self, sealed: Sealed) -> Self {
+        Self {
+            sealed,
+            doubts: 0,
+            suspected: None,
+            since: self.since.clone(),
+            footing: self.footing.clone(),
+            failed_at: self.failed_at,
+            quiet_at: self.quiet_at,
+        }
+    }
+}
+
+/// One sending of a part: when it began, and which write index was known then.
+struct Try {
+    from: Since,
+    at: Instant,
+}
+
+impl Try {
+    fn begin(ship: &Ship) -> Self {
+        Self { from: ship.stream.from_now(), at: Instant::now() }
+    }
+
+    /// Any of its documents may have been written.
+    fn left_uncertain(self, part: &mut Part, ship: &Ship) {
+        part.since.get_or_insert(self.from);
+        part.failed_at = Some(Instant::now());
+        part.quiet_at = Some(self.at + ship.peer.timeout() + GRACE);
     }
 }
 
@@ -71,25 +133,27 @@ struct Work {
 }
 
 /// Works on a batch until every document in it is decided, then tells the lane.
-pub async fn deliver(ship: Arc<Ship>, ticket: Ticket, sealed: Sealed, permit: Permit) {
+pub async fn deliver(ship: Arc<Ship>, ticket: Ticket, batch: Batch, permit: Permit) {
     let settled = Settled { ticket, delivered: 0, rejected: 0, dropped: 0 };
-    let parts = vec![Part::new(sealed)];
+    let parts = vec![Part::new(batch, &ship)];
     Work { ship, permit: Some(permit), parts, failures: 0, holding: None, settled }.run().await;
 }
 
 impl Work {
     async fn run(mut self) {
         while let Some(part) = self.parts.pop() {
+            let Some(part) = self.ready(part).await else { continue };
+            let this = Try::begin(&self.ship);
             match self.ship.peer.send(&part.sealed).await {
-                Reply::Judged { verdict, wish } => self.judged(part, verdict, wish).await,
-                Reply::NotSent => self.parts.push(part),
+                Reply::Judged { verdict, wish } => self.judged(part, verdict, wish, this).await,
+                Reply::NotSent => self.put_back(part),
                 Reply::AllDown { wait, cause } => {
-                    self.parts.push(part);
+                    self.put_back(part);
                     self.show(&Held { why: Hold::Unreachable, detail: cause });
                     self.ship.pause(wait).await;
                 }
                 Reply::NoSecret(error) => {
-                    self.parts.push(part);
+                    self.put_back(part);
                     self.hold(Held { why: Hold::NoSecret, detail: error.to_string() }, None).await;
                 }
             }
@@ -97,13 +161,22 @@ impl Work {
         self.ship.outcomes.settled(self.settled);
     }
 
-    async fn judged(&mut self, part: Part, verdict: Verdict, wish: Option<Duration>) {
+    async fn judged(&mut self, mut part: Part, verdict: Verdict, wish: Option<Duration>, this: Try) {
         match verdict {
-            Verdict::Items(items) => self.items(part, items, wish).await,
-            Verdict::Split => self.split(part),
-            Verdict::Uncertain(doubt) => self.doubt(part, doubt, wish).await,
+            Verdict::Items(items) => self.items(part, items, wish, this).await,
+            Verdict::Split => {
+                // A compressed body is measured while it is read, and so may have been written in part.
+                if part.sealed.is_gzip() {
+                    this.left_uncertain(&mut part, &self.ship);
+                }
+                self.split(part);
+            }
+            Verdict::Uncertain(doubt) => self.doubt(part, doubt, wish, this).await,
             Verdict::Hold(held) => {
-                self.parts.push(part);
+                if !matches!(held.why, Hold::Unauthorized | Hold::Misconfigured) {
+                    this.left_uncertain(&mut part, &self.ship);
+                }
+                self.put_back(part);
                 self.hold(held, wish).await;
             }
             Verdict::Refused(refusal) => self.bury(&part.sealed, &[(0, refusal)]).await,
@@ -111,7 +184,17 @@ impl Work {
         }
     }
 
-    async fn items(&mut self, part: Part, items: Items, wish: Option<Duration>) {
+    /// To be tried again; what was known of the write index may not hold by then.
+    fn put_back(&mut self, mut part: Part) {
+        part.failed_at = part.since.is_some().then(Instant::now).or(part.failed_at);
+        self.parts.push(part);
+    }
+
+    async fn items(&mut self, part: Part, items: Items, wish: Option<Duration>, this: Try) {
+        if let Some(index) = &items.write_index {
+            self.ship.stream.learn(index);
+        }
+        self.audit(&part, &items.created_in).await;
         let stats = &self.ship.stats;
         stats.created_documents.add(items.created);
         stats.duplicate_documents.add(items.duplicates);
@@ -136,11 +219,11 @@ impl Work {
         if again.is_empty() {
             self.failures = 0;
             self.released();
-            self.ship.gate.good();
+            self.ship.gate.good(this.at.elapsed(), part.sealed.plain());
             return;
         }
         self.failures = if items.delivered() > 0 { 1 } else { self.failures.saturating_add(1) };
-        self.send_again(&part, &again);
+        self.send_again(&part, &again, items.unsure.then_some(this));
         if !items.retry.is_empty() {
             self.ship.gate.slower();
         }
@@ -150,10 +233,14 @@ impl Work {
         }
     }
 
-    fn send_again(&mut self, part: &Part, wanted: &[u32]) {
+    fn send_again(&mut self, part: &Part, wanted: &[u32], uncertain: Option<Try>) {
         self.ship.stats.retried_documents.add(wanted.len() as u64);
         let all = wanted.len() == part.sealed.documents() as usize;
-        self.parts.push(Part::new(if all { part.sealed.clone() } else { part.sealed.pick(wanted) }));
+        let mut again = part.with(if all { part.sealed.clone() } else { part.sealed.pick(wanted) });
+        if let Some(this) = uncertain {
+            this.left_uncertain(&mut again, &self.ship);
+        }
+        self.put_back(again);
     }
 
     fn split(&mut self, part: Part) {
@@ -171,15 +258,19 @@ impl Work {
 
     fn halve(&mut self, part: Part) {
         match part.sealed.halves() {
-            Some((first, second)) => self.parts.extend([Part::new(second), Part::new(first)]),
+            Some((first, second)) => {
+                let halves = [part.with(second), part.with(first)];
+                self.parts.extend(halves);
+            }
             None => self.parts.push(part),
         }
     }
 
-    async fn doubt(&mut self, mut part: Part, doubt: Doubt, wish: Option<Duration>) {
+    async fn doubt(&mut self, mut part: Part, doubt: Doubt, wish: Option<Duration>, this: Try) {
+        this.left_uncertain(&mut part, &self.ship);
         self.ship.stats.uncertain_requests.add(1);
         self.ship.stats.retried_documents.add(part.sealed.documents().into());
-        if matches!(doubt, Doubt::Busy | Doubt::ServerError) {
+        if matches!(doubt, Doubt::Busy | Doubt::ServerError | Doubt::Lost) {
             self.ship.gate.slower();
         }
         self.ship.tell(doubt.as_str(), |lane, stream| {
@@ -208,7 +299,7 @@ impl Work {
             return self.bury(&part.sealed, &[(0, refusal)]).await;
         }
         part.suspected.get_or_insert(created);
-        self.parts.push(part);
+        self.put_back(part);
         let held = Held { why: Hold::Misconfigured, detail: format!("{}: {}", refusal.kind, refusal.reason) };
         let park = !self.ship.parked.swap(true, Ordering::Relaxed);
         if park {
@@ -226,6 +317,9 @@ impl Work {
         self.failures = self.failures.saturating_add(1);
         if held.why == Hold::Unauthorized && self.ship.peer.credentials.refresh() {
             return;
+        }
+        if held.why == Hold::NoTemplate {
+            self.ship.stream.unsafe_now();
         }
         self.show(&held);
         let pace = &self.ship.pace;
@@ -312,12 +406,12 @@ impl Ship {
             Some((_, last)) => *last = now,
             None => told.push((key, now)),
         }
-        say(&self.lane, &self.stream);
+        say(&self.lane, &self.stream.name);
     }
 
     /// What somebody has to do.
     fn remedy(&self, why: Hold) -> String {
-        let stream = &self.stream;
+        let stream = &self.stream.name;
         match why {
             Hold::Unauthorized => self.peer.credentials.remedy(),
             Hold::Forbidden => format!(

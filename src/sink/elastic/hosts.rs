@@ -9,8 +9,12 @@ use tokio::time::Instant;
 use super::pace::Pace;
 use crate::net::http::{HostError, base};
 
+/// A host may fail so many requests more than it answers well before others are preferred to it.
+const BUDGET: u32 = 10;
+
 /// Round-robin over hosts with their health. A host that failed is left out for a growing while; then one request tries
-/// it (half-open), and the next failure closes it again.
+/// it (half-open), and the next failure closes it again. One that answers, but with refusals, is left out as well once it
+/// has used up its budget of retries and another is up: what it cannot take, the others may.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<Host>,
@@ -30,6 +34,8 @@ struct Health {
     failures: u32,
     /// Left out until then.
     until: Option<Instant>,
+    /// Requests in vain, less those that went well.
+    spent: u32,
 }
 
 /// Where the next request goes.
@@ -77,7 +83,23 @@ impl Hosts {
     }
 
     pub fn up(&self, host: usize) {
-        *self.health(host) = Health::default();
+        let mut health = self.health(host);
+        *health = Health { spent: health.spent.saturating_sub(1), ..Health::default() };
+    }
+
+    /// It answered, but did not do what it was asked.
+    pub fn strained(&self, host: usize) {
+        let others = (0..self.hosts.len()).any(|other| other != host && self.health(other).until.is_none());
+        let spent = {
+            let mut health = self.health(host);
+            health.spent = (health.spent + 1).min(BUDGET);
+            health.spent
+        };
+        if others && spent >= BUDGET {
+            self.down(host);
+        } else {
+            self.health(host).until = None;
+        }
     }
 
     pub fn down(&self, host: usize) {
@@ -130,5 +152,28 @@ mod tests {
         assert!(matches!(hosts.pick(), Pick::Wait(wait) if wait <= Pace::default().retry_max));
         hosts.up(0);
         assert_eq!((hosts.pick(), hosts.pick()), (Pick::Host(0), Pick::Host(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_only_refuses_is_left_to_itself_when_its_budget_is_spent() {
+        let two = hosts(2);
+        let has = |host| (0..4).any(|_| two.pick() == Pick::Host(host));
+        for _ in 0..BUDGET - 1 {
+            two.strained(0);
+        }
+        assert!(has(0), "it may fail so often");
+        two.up(0);
+        two.strained(0);
+        assert!(has(0), "a success pays for one");
+        two.strained(0);
+        assert!(!has(0) && has(1));
+        tokio::time::advance(Pace::default().retry_max).await;
+        assert!(has(0), "half-open");
+        two.strained(0);
+        assert!(!has(0), "and closed again");
+
+        let one = hosts(1);
+        (0..3 * BUDGET).for_each(|_| one.strained(0));
+        assert_eq!(one.pick(), Pick::Host(0), "nobody else is there");
     }
 }

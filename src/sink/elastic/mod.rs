@@ -2,22 +2,24 @@
 //!
 //! Two halves. The lane's thread encodes and compresses ([`batch`]); tasks on the I/O runtime send ([`peer`]), read what
 //! the answer means ([`outcome`], a pure function) and work on a batch until each of its documents is decided
-//! ([`deliver`]). Promises: only what needs it is sent again, always under the same ids; what the cluster or our rights
-//! forbid is held and told, never lost, never hot; what is refused for good stands in the dead letter before it is
-//! settled; the counts of a settlement add up to the lines of its batch.
+//! ([`deliver`]). Promises: only what needs it is sent again, always under the same ids; what may stand in an older backing
+//! index is looked up before ([`lookup`]), and only then; what the cluster or our rights forbid is held and told, never
+//! lost, never hot; what is refused for good stands in the dead letter before it is settled; the counts of a settlement
+//! add up to the lines of its batch.
 //!
-//! Not here: looking ids up after a rollover (a request that broke off right before one can leave a second copy), and
-//! the installation of templates (`setup`).
+//! Not here: the installation of templates (`setup`).
 
 pub mod batch;
 mod deliver;
 mod hosts;
+mod lookup;
 pub mod outcome;
 pub mod pace;
 mod peer;
 pub mod probe;
 mod query;
 pub mod stats;
+mod stream;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -26,10 +28,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 pub use crate::net::auth::Auth;
 pub use pace::Pace;
 pub use stats::Stats;
+pub use stream::Lookup;
 
 use crate::encode::ecs;
 use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
@@ -43,6 +47,7 @@ use deliver::Ship;
 use hosts::Hosts;
 use pace::Gate;
 use peer::Peer;
+use stream::Stream;
 
 /// What a sealed batch costs beside its body; it also bounds how many small batches may wait.
 const BATCH_OVERHEAD: usize = 1024;
@@ -63,8 +68,9 @@ pub struct Config {
     pub batch_lines: usize,
     /// Compressed bytes that may be unsettled at a time.
     pub in_flight_bytes: usize,
-    /// Requests at a time, at most.
+    /// Requests at a time, at most; it begins with fewer ([`pace`]).
     pub requests: usize,
+    pub lookup: Lookup,
     pub connect_timeout: Duration,
     /// Of a whole request.
     pub timeout: Duration,
@@ -85,7 +91,8 @@ impl Config {
             batch_bytes: 1 << 20,
             batch_lines: 2_000,
             in_flight_bytes: 8 << 20,
-            requests: 2,
+            requests: 8,
+            lookup: Lookup::Auto,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(60),
             dead_letter,
@@ -134,6 +141,7 @@ where
     let hosts = Hosts::new(&config.hosts, config.pace)?;
     let credentials = Credentials::new(config.auth.clone());
     let path = format!("/{stream}/_bulk");
+    let stream = Arc::new(Stream::new(stream, config.lookup));
     let peer = Peer::new(Http::new(config.http())?, hosts, credentials, path, Arc::clone(&stats));
     let (close, closing) = watch::channel(false);
     let ship = Arc::new(Ship {
@@ -145,7 +153,8 @@ where
         outcomes,
         dead_letter: Arc::new(Mutex::new(DeadLetter::new(config.dead_letter))),
         lane: config.name,
-        stream,
+        stream: Arc::clone(&stream),
+        quiet_at: Instant::now() + config.timeout,
         closing,
         parked: AtomicBool::new(false),
         told: Mutex::default(),
@@ -154,7 +163,8 @@ where
     let task = runtime.spawn(dispatch(ship, queue));
     let builder = Builder::new(config.compression, limits);
     let in_flight_limit = config.in_flight_bytes;
-    Ok(ElasticSink { encode, builder, batches: Some(batches), close, task, stats, in_flight_limit })
+    let before = Before::Never;
+    Ok(ElasticSink { encode, builder, before, stream, batches: Some(batches), close, task, stats, in_flight_limit })
 }
 
 /// The data stream's name.
@@ -167,13 +177,24 @@ fn stream(config: &ecs::Config) -> Result<String, Error> {
     Ok(config.data_stream())
 }
 
+/// A sealed batch with what is known of its lines.
+#[derive(Debug)]
+pub struct Batch {
+    pub sealed: Sealed,
+    /// The most doubtful line's.
+    pub before: Before,
+}
+
 /// The lane thread's half.
 pub struct ElasticSink<E> {
     encode: E,
     builder: Builder,
+    /// Of the lines in the open batch, the most doubtful one's.
+    before: Before,
+    stream: Arc<Stream>,
     /// Unbounded, because [`Sink::seal`] must not wait; what bounds it is [`Sink::in_flight_limit`], and that every
     /// batch counts for at least [`BATCH_OVERHEAD`]. `None` once no batch comes any more.
-    batches: Option<mpsc::UnboundedSender<(Ticket, Sealed)>>,
+    batches: Option<mpsc::UnboundedSender<(Ticket, Batch)>>,
     close: watch::Sender<bool>,
     task: JoinHandle<()>,
     stats: Arc<Stats>,
@@ -187,13 +208,17 @@ impl<E> ElasticSink<E> {
 }
 
 impl<E: FnMut(&Event<'_>, &mut Vec<u8>) + Send> Sink for ElasticSink<E> {
-    fn recall(&mut self, _memory: Memory) {}
-
-    fn note(&self) -> Option<Arc<str>> {
-        None
+    fn recall(&mut self, memory: Memory) {
+        self.stream.recall(memory);
     }
 
-    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
+    /// The write index.
+    fn note(&self) -> Option<Arc<str>> {
+        self.stream.write_index()
+    }
+
+    fn add(&mut self, event: &Event<'_>, before: Before) -> Taken {
+        self.before = self.before.max(before);
         let encode = &mut self.encode;
         self.builder.add(event.origin.id.as_str(), |out| encode(event, out));
         Taken::Kept
@@ -209,13 +234,14 @@ impl<E: FnMut(&Event<'_>, &mut Vec<u8>) + Send> Sink for ElasticSink<E> {
         let held = sealed.body().len() + BATCH_OVERHEAD;
         if let Some(batches) = &self.batches {
             // It fails only when the task is gone, and so is everything else.
-            let _ = batches.send((ticket, sealed));
+            let _ = batches.send((ticket, Batch { sealed, before: std::mem::take(&mut self.before) }));
         }
         held
     }
 
     fn abandon(&mut self) {
         self.builder.abandon();
+        self.before = Before::Never;
     }
 
     fn finish(&mut self) {
@@ -236,13 +262,13 @@ impl<E> Drop for ElasticSink<E> {
 }
 
 /// Starts a worker for each batch, as many at a time as the gate lets through.
-async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, Sealed)>) {
+async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, Batch)>) {
     let _guard = ExitOnPanic;
     let mut workers = JoinSet::new();
-    loop {
+    // The permit is taken for a batch that is there: an idle lane holds none that a parked batch waits for.
+    while let Some((ticket, batch)) = queue.recv().await {
         let permit = ship.gate.enter().await;
-        let Some((ticket, sealed)) = queue.recv().await else { break };
-        workers.spawn(deliver::deliver(Arc::clone(&ship), ticket, sealed, permit));
+        workers.spawn(deliver::deliver(Arc::clone(&ship), ticket, batch, permit));
         while let Some(done) = workers.try_join_next() {
             resume(done);
         }

@@ -46,12 +46,27 @@ pub struct Items {
     /// Why the first of `hold` is held.
     pub held: Option<Held>,
     pub rejected: Vec<(u32, Refusal)>,
+    /// What was created, by backing index. There is more than one when the stream rolled over meanwhile.
+    pub created_in: Vec<(String, Vec<u32>)>,
+    /// The write index, where the answer names it.
+    pub write_index: Option<String>,
+    /// Some of `retry` and `hold` failed in a way that does not prove that they were not written.
+    pub unsure: bool,
 }
 
 impl Items {
     /// Documents that are where they belong.
     pub fn delivered(&self) -> u64 {
         self.created + self.duplicates + self.redirected
+    }
+
+    fn create(&mut self, index: u32, item: &Item<'_>) {
+        self.created += 1;
+        let Some(name) = item.index.as_deref() else { return };
+        match self.created_in.last_mut() {
+            Some((known, indices)) if known == name => indices.push(index),
+            _ => self.created_in.push((name.to_owned(), vec![index])),
+        }
     }
 }
 
@@ -188,11 +203,15 @@ fn items(bytes: &[u8], sent: usize) -> Verdict {
     let mut suspects = 0;
     for (index, Action { create: item }) in (0u32..).zip(&answer.items) {
         match fate(item) {
-            Fate::Created => items.created += 1,
+            Fate::Created => items.create(index, item),
             Fate::Duplicate => items.duplicates += 1,
             Fate::Redirected => items.redirected += 1,
-            Fate::Retry => items.retry.push(index),
+            Fate::Retry => {
+                items.unsure |= item.status != 429;
+                items.retry.push(index);
+            }
             Fate::Hold(why) => {
+                items.unsure |= item.status >= 500;
                 items.hold.push(index);
                 items.held.get_or_insert_with(|| Held { why, detail: item.detail() });
             }
@@ -203,6 +222,9 @@ fn items(bytes: &[u8], sent: usize) -> Verdict {
             }
         }
     }
+    let written = |item: &&Item<'_>| matches!(fate(item), Fate::Created | Fate::Duplicate);
+    let last = answer.items.iter().map(|action| &action.create).rfind(written);
+    items.write_index = last.and_then(|item| item.index.as_deref()).map(str::to_owned);
     match (suspects, sent) {
         (1, 1) => Verdict::Lone(items.rejected.swap_remove(0).1),
         (n, sent) if n == sent && n > 1 => {

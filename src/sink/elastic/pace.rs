@@ -71,10 +71,22 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(at.duration_since(now).unwrap_or_default())
 }
 
-/// A minute without a refusal adds one request.
+/// Requests at a time to begin with: one is compressed and sent while the other is worked on.
+const FIRST: usize = 2;
+/// After a sign that the server is busy, so long without another before one request is added.
 const CLEAN: Duration = Duration::from_secs(60);
+/// Otherwise one is added no oftener than this, and no oftener than the server answers.
+const STEP: Duration = Duration::from_secs(1);
+/// An answer that took more than twice as long as the quickest of late, and this longer, is a sign that it is busy.
+const SLACK: Duration = Duration::from_secs(1);
+/// "Of late" is between one and two of these.
+const WINDOW: Duration = Duration::from_secs(300);
+/// Smaller requests say nothing about how fast the server is, in plain bytes.
+const TELLING: u64 = 256 * 1024;
 
-/// How many requests may run: halved when the server is busy, one more after each clean minute.
+/// How many requests may run. One is added while all that may run do run and the answers are no slower than the quickest
+/// of late (a server that always takes five seconds is far away, not busy); half of them go when the server refuses,
+/// fails, or takes longer because there are more of them. What bounds memory is not this but the bytes in flight.
 #[derive(Debug)]
 pub struct Gate {
     most: usize,
@@ -86,7 +98,34 @@ pub struct Gate {
 struct Open {
     limit: usize,
     active: usize,
-    changed: Instant,
+    grown: Instant,
+    /// When the server was last seen to be busy.
+    busy: Option<Instant>,
+    /// The quickest answers of the present window and of the one before, and when the present one began.
+    quickest: [Option<Duration>; 2],
+    window: Instant,
+}
+
+impl Open {
+    /// The quickest answer of late, this one included.
+    fn baseline(&mut self, took: Duration) -> Duration {
+        if self.window.elapsed() >= WINDOW {
+            self.quickest = [None, self.quickest[0]];
+            self.window = Instant::now();
+        }
+        let present = self.quickest[0].map_or(took, |quickest| quickest.min(took));
+        self.quickest[0] = Some(present);
+        self.quickest[1].map_or(present, |before| before.min(present))
+    }
+
+    fn halve(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+        self.busy = Some(Instant::now());
+    }
+
+    fn may_grow(&self, baseline: Duration) -> bool {
+        self.grown.elapsed() >= STEP.max(baseline) && self.busy.is_none_or(|busy| busy.elapsed() >= CLEAN)
+    }
 }
 
 /// Leave to run one request at a time; given back when dropped.
@@ -96,7 +135,9 @@ pub struct Permit(Arc<Gate>);
 impl Gate {
     pub fn new(most: usize) -> Arc<Self> {
         let most = most.max(1);
-        let state = Mutex::new(Open { limit: most, active: 0, changed: Instant::now() });
+        let now = Instant::now();
+        let limit = most.min(FIRST);
+        let state = Mutex::new(Open { limit, active: 0, grown: now, busy: None, quickest: [None; 2], window: now });
         Arc::new(Self { most, state, freed: Notify::new() })
     }
 
@@ -120,17 +161,24 @@ impl Gate {
 
     /// The server cannot keep up.
     pub fn slower(&self) {
-        let mut open = self.open();
-        open.limit = (open.limit / 2).max(1);
-        open.changed = Instant::now();
+        self.open().halve();
     }
 
-    /// A request went well.
-    pub fn good(&self) {
+    /// A request of so many plain bytes went well, and took so long.
+    pub fn good(&self, took: Duration, plain: u64) {
         let mut open = self.open();
-        if open.limit < self.most && open.changed.elapsed() >= CLEAN {
+        if plain < TELLING {
+            return;
+        }
+        let baseline = open.baseline(took);
+        if took > 2 * baseline + SLACK {
+            // Once for all requests that ran at the same time.
+            if open.busy.is_none_or(|busy| busy.elapsed() >= took) {
+                open.halve();
+            }
+        } else if open.limit < self.most && open.active >= open.limit && open.may_grow(baseline) {
             open.limit += 1;
-            open.changed = Instant::now();
+            open.grown = Instant::now();
             self.freed.notify_one();
         }
     }
@@ -199,24 +247,84 @@ mod tests {
         assert!(pace.obey(Some(Duration::from_secs(86_400)), own) <= pace.obey_max + own);
     }
 
+    /// As many as may run, running.
+    fn all(gate: &Arc<Gate>) -> Vec<Permit> {
+        std::iter::from_fn(|| gate.try_enter()).collect()
+    }
+
+    /// A minute of full requests that each take so long.
+    async fn minute(gate: &Arc<Gate>, took: Duration) -> usize {
+        let mut spent = Duration::ZERO;
+        while spent < Duration::from_secs(60) {
+            let running = all(gate);
+            tokio::time::advance(took).await;
+            spent += took;
+            running.iter().for_each(|_| gate.good(took, 1 << 20));
+        }
+        gate.limit()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_gate_halves_at_once_and_opens_slowly() {
         let gate = Gate::new(4);
-        let permits = [gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await];
-        assert!(gate.try_enter().is_none());
+        assert_eq!(minute(&gate, Duration::from_millis(50)).await, 4);
         gate.slower();
         assert_eq!(gate.limit(), 2);
-        drop(permits);
         let (_a, _b) = (gate.enter().await, gate.enter().await);
         assert!(gate.try_enter().is_none(), "two at a time now");
-        gate.good();
+        drop((_a, _b));
+        tokio::time::advance(CLEAN - Duration::from_secs(1)).await;
+        let running = all(&gate);
+        gate.good(Duration::from_millis(50), 1 << 20);
         assert_eq!(gate.limit(), 2, "not before a minute is over");
-        for expected in [3, 4, 4] {
-            tokio::time::advance(CLEAN).await;
-            gate.good();
-            assert_eq!(gate.limit(), expected);
-        }
+        drop(running);
+        assert_eq!(minute(&gate, Duration::from_millis(50)).await, 4);
         (0..9).for_each(|_| gate.slower());
         assert_eq!(gate.limit(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_always_slow_is_far_away_and_not_busy() {
+        for seconds in [5, 20] {
+            let gate = Gate::new(8);
+            minute(&gate, Duration::from_secs(seconds)).await;
+            minute(&gate, Duration::from_secs(seconds)).await;
+            assert_eq!(minute(&gate, Duration::from_secs(seconds)).await, 8, "{seconds} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_gets_slower_gets_less() {
+        let gate = Gate::new(8);
+        assert_eq!(minute(&gate, Duration::from_millis(100)).await, 8);
+        // Two requests at a time is what it can do: each further one makes all slower.
+        let mut limits = Vec::new();
+        for _ in 0..600 {
+            let running = all(&gate);
+            let took = Duration::from_millis(700) * running.len() as u32;
+            tokio::time::advance(took).await;
+            running.iter().for_each(|_| gate.good(took, 1 << 20));
+            limits.push(gate.limit());
+        }
+        let late = &limits[300..];
+        assert!(late.iter().all(|limit| (1..=4).contains(limit)), "{late:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_stays_where_nothing_waits_and_small_requests_say_nothing() {
+        let gate = Gate::new(8);
+        for _ in 0..100 {
+            let _one = gate.try_enter();
+            tokio::time::advance(Duration::from_secs(2)).await;
+            gate.good(Duration::from_millis(50), 1 << 20);
+        }
+        assert_eq!(gate.limit(), FIRST, "one at a time was enough");
+        for _ in 0..100 {
+            let _all = all(&gate);
+            tokio::time::advance(Duration::from_secs(20)).await;
+            gate.good(Duration::from_millis(1), TELLING - 1);
+            gate.good(Duration::from_secs(20), TELLING - 1);
+        }
+        assert_eq!(gate.limit(), FIRST);
     }
 }

@@ -11,7 +11,7 @@ use super::batch::Sealed;
 use super::hosts::{Hosts, Pick};
 use super::outcome::{self, Body, Doubt, Verdict};
 use super::pace::retry_after;
-use super::query::query;
+use super::query::{query, requires_data_stream};
 use super::stats::Stats;
 use crate::net::auth::{AuthError, Credentials};
 use crate::net::http::{self, Failure, Http};
@@ -44,6 +44,38 @@ pub enum Reply {
     NoSecret(AuthError),
 }
 
+/// The answer to a question.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// `error.type`; empty where there is none.
+    pub fn error_type(&self) -> String {
+        let answer: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        answer["error"]["type"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// For people, on one line.
+    pub fn short(&self) -> String {
+        outcome::cut(&format!("{} {}", self.status.as_u16(), String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// A question without an answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    AllDown {
+        wait: Duration,
+        cause: String,
+    },
+    NoSecret(AuthError),
+    /// In words.
+    Failed(String),
+}
+
 /// The cluster, as all its hosts together.
 #[derive(Debug)]
 pub struct Peer {
@@ -53,6 +85,7 @@ pub struct Peer {
     /// `/logs-calico.flow-<namespace>/_bulk`.
     pub path: String,
     pub stats: Arc<Stats>,
+    timeout: Duration,
     known: Mutex<Known>,
     /// Times that `GET /` came to nothing; [`ANSWERED`] once it has been answered.
     asked: AtomicU8,
@@ -67,9 +100,78 @@ struct Known {
 
 impl Peer {
     pub fn new(http: Http, hosts: Hosts, credentials: Credentials, path: String, stats: Arc<Stats>) -> Self {
-        let known = Mutex::new(Known { product: None, query: query(None) });
+        let timeout = http.timeout();
+        let known = Mutex::new(Known { product: None, query: query(None, timeout) });
         let (asked, last_failure) = (AtomicU8::new(0), Mutex::default());
-        Self { http, hosts, credentials, path, stats, known, asked, last_failure }
+        Self { http, hosts, credentials, path, stats, timeout, known, asked, last_failure }
+    }
+
+    /// Who answers, if that is known.
+    pub fn product(&self) -> Option<Product> {
+        self.known().product
+    }
+
+    /// Whether the server itself keeps documents out of plain indices.
+    pub fn requires_data_stream(&self) -> bool {
+        requires_data_stream(self.product())
+    }
+
+    /// How long a request is worked on, by us and by the server.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Finds out who answers, as far as they tell.
+    pub async fn meet(&self) -> Result<(), Unanswered> {
+        if self.asked.load(Ordering::Relaxed) >= ROOT_TRIES {
+            return Ok(());
+        }
+        loop {
+            let host = match self.hosts.pick() {
+                Pick::Host(host) => host,
+                Pick::Wait(wait) => return Err(Unanswered::AllDown { wait, cause: self.cause() }),
+            };
+            match self.identify(host).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Secret(error)) => return Err(Unanswered::NoSecret(error)),
+                Err(Trouble::Failed(failure)) => self.down(host, &failure.to_string()),
+            }
+        }
+    }
+
+    /// Asks the first host that can be reached. Any status is an answer.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Unanswered> {
+        loop {
+            let host = match self.hosts.pick() {
+                Pick::Host(host) => host,
+                Pick::Wait(wait) => return Err(Unanswered::AllDown { wait, cause: self.cause() }),
+            };
+            match self.ask_host(host, method.clone(), path, body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(Trouble::Secret(error)) => return Err(Unanswered::NoSecret(error)),
+                Err(Trouble::Failed(failure)) => {
+                    self.down(host, &failure.to_string());
+                    if let Failure::Lost(text) = failure {
+                        return Err(Unanswered::Failed(text));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask_host(&self, host: usize, method: Method, path: &str, body: Option<String>,
+    ) -> Result<Answer, Trouble> {
+        self.identify(host).await?;
+        let mut request = self.request(method, &format!("{}{path}", self.hosts.base(host)))?;
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(Failure::from)?;
+        let status = response.status();
+        self.learn(Product::from_headers(response.headers()));
+        let (body, _) = http::read(response, MAX_ANSWER).await?;
+        self.hosts.up(host);
+        Ok(Answer { status, body })
     }
 
     /// Sends one batch to the next host.
@@ -111,13 +213,16 @@ impl Peer {
         self.learn(Product::from_headers(response.headers()));
         let (body, cut) = http::read(response, MAX_ANSWER).await?;
         let body = if cut { Body::Cut(&body) } else { Body::Whole(&body) };
+        let verdict = outcome::judge(status.as_u16(), body, sent);
         // What a gateway says in place of a server: another host may do better.
         if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
             self.down(host, &format!("answered {status}"));
+        } else if matches!(verdict, Verdict::Uncertain(_)) {
+            self.hosts.strained(host);
         } else {
             self.hosts.up(host);
         }
-        Ok(Reply::Judged { verdict: outcome::judge(status.as_u16(), body, sent), wish })
+        Ok(Reply::Judged { verdict, wish })
     }
 
     /// A request with our credentials.
@@ -162,7 +267,7 @@ impl Peer {
         let Some(product) = product else { return };
         let mut known = self.known();
         if known.product != Some(product) {
-            *known = Known { product: Some(product), query: query(Some(product)) };
+            *known = Known { product: Some(product), query: query(Some(product), self.timeout) };
             tracing::info!(%product, "the bulk endpoint is known");
         }
     }

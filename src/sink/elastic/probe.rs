@@ -1,10 +1,13 @@
-//! Asks a cluster what `check --connect` tells its user: who it is, whether it lets us in, whether our template is there.
+//! Asks a cluster what `check --connect` tells its user: who it is, whether it lets us in, whether our template is there,
+//! what stands under the stream's name, and whether ids may be looked up after a rollover.
 
 use reqwest::{Method, StatusCode};
 
 use super::hosts::Hosts;
-use super::peer::Peer;
-use super::{Config, Credentials, Error, Gate, Http, Stats, stream};
+use super::lookup::{self, Ask};
+use super::peer::{Peer, Unanswered};
+use super::stream::{Blind, Place};
+use super::{Config, Credentials, Error, Gate, Http, Lookup, Stats, stream};
 use crate::net::http::{self, Failure};
 use crate::net::product::Product;
 
@@ -42,12 +45,12 @@ pub async fn probe(config: &Config) -> Result<Vec<Finding>, Error> {
         let hosts = Hosts::new(std::slice::from_ref(host), config.pace)?;
         let credentials = Credentials::new(config.auth.clone());
         let peer = Peer::new(Http::new(config.http())?, hosts, credentials, String::new(), stats.clone());
-        findings.extend(host_findings(&peer, &stream).await);
+        findings.extend(host_findings(&peer, &stream, config.lookup).await);
     }
     Ok(findings)
 }
 
-async fn host_findings(peer: &Peer, stream: &str) -> Vec<Finding> {
+async fn host_findings(peer: &Peer, stream: &str, look: Lookup) -> Vec<Finding> {
     let base = peer.hosts.base(0);
     let (status, body) = match ask(peer, "/").await {
         Ok(answer) => answer,
@@ -76,7 +79,51 @@ async fn host_findings(peer: &Peer, stream: &str) -> Vec<Finding> {
             }
         },
     };
-    vec![who, template(peer, stream).await]
+    let mut findings = vec![who, template(peer, stream).await];
+    findings.extend(standing(peer, stream, look).await);
+    findings
+}
+
+/// What stands under the stream's name, and whether we may look ids up in it.
+async fn standing(peer: &Peer, stream: &str, look: Lookup) -> Option<Finding> {
+    let base = peer.hosts.base(0);
+    let blind = |Blind(answer): Blind| {
+        let text = format!(
+            "{base}: ids cannot be looked up ({answer}), so what is sent again after a rollover may stand there twice; \
+             it is counted. Grant read and view_index_metadata on {stream} to prevent it"
+        );
+        (look == Lookup::Auto).then(|| Finding::new(Level::Note, text))
+    };
+    let view = match lookup::view(peer, stream).await {
+        Ok(view) => view,
+        Err(Ask::Blind(why)) => return blind(why),
+        Err(Ask::Hold(held)) => {
+            let text = format!(
+                "{base}: {}, so nothing will be delivered; run `tidegate setup`, then delete or rename what stands there",
+                held.detail
+            );
+            return Some(Finding::new(Level::Bad, text));
+        }
+        Err(Ask::Unanswered(why)) => return Some(Finding::new(Level::Bad, format!("{base}: {}", words(&why)))),
+    };
+    // An id that nobody has: only the right to ask counts.
+    let name = view.write_index()?;
+    let place = Place { index: name.clone(), until: None };
+    match lookup::find(peer, &["-".to_owned()], &[place]).await {
+        Err(Ask::Blind(why)) => blind(why),
+        _ => {
+            let text = format!("{base}: {stream} is there, its write index is {name}, and ids can be looked up");
+            Some(Finding::new(Level::Good, text))
+        }
+    }
+}
+
+fn words(why: &Unanswered) -> String {
+    match why {
+        Unanswered::AllDown { cause, .. } => cause.clone(),
+        Unanswered::NoSecret(error) => error.to_string(),
+        Unanswered::Failed(text) => text.clone(),
+    }
 }
 
 async fn template(peer: &Peer, stream: &str) -> Finding {

@@ -1,5 +1,7 @@
 //! The query string of a bulk request.
 
+use std::time::Duration;
+
 use crate::net::product::{Kind, Product};
 
 /// Only this much of an answer is needed; the created documents' lines stay short, and positions stay visible.
@@ -8,10 +10,12 @@ const FILTER: &str =
 
 /// What only one product or version understands is sent only when we know that we talk to it, for the other one refuses
 /// the whole request.
-pub fn query(product: Option<Product>) -> String {
-    let mut query = FILTER.to_owned();
+///
+/// `timeout` is how long we wait; the server shall not work on a request for longer.
+pub fn query(product: Option<Product>, timeout: Duration) -> String {
+    let mut query = format!("{FILTER}&timeout={}ms", timeout.as_millis().max(1));
     if let Some(Product { kind: Kind::Elasticsearch, version }) = product {
-        if version >= (8, 13, 0) {
+        if requires_data_stream(product) {
             query.push_str("&require_data_stream=true");
         }
         if version >= (8, 18, 0) {
@@ -21,6 +25,11 @@ pub fn query(product: Option<Product>) -> String {
     query
 }
 
+/// Whether the server itself keeps documents out of plain indices.
+pub fn requires_data_stream(product: Option<Product>) -> bool {
+    product.is_some_and(|product| product.kind == Kind::Elasticsearch && product.version >= (8, 13, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,8 +37,8 @@ mod tests {
     #[test]
     fn parameters_only_for_those_who_know_them() {
         let check = |product: Option<(Kind, (u32, u32, u32))>, stream, source| {
-            let query = query(product.map(|(kind, version)| Product { kind, version }));
-            assert!(query.starts_with(FILTER));
+            let query = query(product.map(|(kind, version)| Product { kind, version }), Duration::from_secs(60));
+            assert!(query.starts_with(&format!("{FILTER}&timeout=60000ms")));
             assert_eq!(query.contains("require_data_stream"), stream, "{product:?}");
             assert_eq!(query.contains("include_source_on_error"), source, "{product:?}");
         };

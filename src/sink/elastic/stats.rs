@@ -71,6 +71,14 @@ pub struct Stats {
     pub redirected_documents: Counter,
     /// Documents that had to be sent once more, each time.
     pub retried_documents: Counter,
+    /// Questions about the data stream and about ids in older backing indices.
+    pub lookup_requests: Counter,
+    /// Documents that were found there, and so not sent again.
+    pub found_documents: Counter,
+    /// Documents that were sent again across a rollover without a look: each may stand there twice.
+    pub possible_repeats: Counter,
+    /// Second copies that were seen: the stream rolled over in the very moment.
+    pub second_copies: Counter,
     /// Bytes of dead letters that gave way to newer ones.
     pub dead_letter_evicted_bytes: Counter,
     rejected: [Counter; Class::ALL.len()],
@@ -89,6 +97,10 @@ impl Stats {
             duplicate_documents: Counter::default(),
             redirected_documents: Counter::default(),
             retried_documents: Counter::default(),
+            lookup_requests: Counter::default(),
+            found_documents: Counter::default(),
+            possible_repeats: Counter::default(),
+            second_copies: Counter::default(),
             dead_letter_evicted_bytes: Counter::default(),
             rejected: Default::default(),
             holds: Default::default(),

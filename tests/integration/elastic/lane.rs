@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::lane::{Outcomes, Settled, Sink as _, Ticket, Wake};
+use tidegate::lane::{Before, Memory, Outcomes, Settled, Sink as _, Ticket, Wake};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin, RawLine};
 use tidegate::sink::dead_letter::{self, WhenFull};
 use tidegate::sink::elastic::{self, Config, ElasticSink, Pace, Stats};
@@ -92,9 +92,24 @@ impl Lane {
 
     /// One document; the same number gives the same id.
     pub fn add(&mut self, number: u64, document: &str) {
+        self.add_line(number, document, Before::Never);
+    }
+
+    fn add_line(&mut self, number: u64, document: &str, before: Before) {
         let raw = RawLine { original: document.into(), error_type: "not_json", error_message: String::new() };
         let origin = Origin { cluster: "c", node: "n", path: None, offset: number, id: id(number), read_at_ms: None };
-        self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None }, tidegate::lane::Before::Never);
+        self.sink.add(&Event { origin, body: Body::Raw(&raw), zones: None }, before);
+    }
+
+    /// An earlier run left this note.
+    pub fn recall(&mut self, note: &str) {
+        self.sink.recall(Memory::Note(Some(note.into())));
+    }
+
+    /// As [`Lane::send`], with lines that may have been sent before.
+    pub fn send_again(&mut self, numbers: impl IntoIterator<Item = u64>, before: Before) -> Ticket {
+        numbers.into_iter().for_each(|number| self.add_line(number, &document(number), before));
+        self.seal()
     }
 
     pub fn seal(&mut self) -> Ticket {

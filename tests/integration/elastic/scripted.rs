@@ -109,6 +109,23 @@ fn retry_after_is_honoured() {
     assert_eq!(lane.stats.request_limit(), 1, "429 halves what may run at a time");
 }
 
+const TRICKLE: Duration = Duration::from_millis(100);
+
+fn answer(headers: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\n{headers}connection: close\r\n\r\n").as_bytes(), body].concat()
+}
+
+fn raw(headers: &str, body: &[u8]) -> Act {
+    Act::Raw(answer(headers, body), Duration::ZERO)
+}
+
+/// So many blanks as gzip.
+fn bomb(blanks: usize) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut gzip, &vec![b' '; blanks]).unwrap();
+    gzip.finish().unwrap()
+}
+
 #[test]
 fn uncertain_requests_are_repeated_under_the_same_ids() {
     let html = "<html>hello</html>".to_owned();
@@ -122,6 +139,11 @@ fn uncertain_requests_are_repeated_under_the_same_ids() {
         ("502 after all was taken", Act::TakeAndAnswer(502, String::new()), 3),
         ("429 after all was taken", Act::TakeAndAnswer(429, String::new()), 3),
         ("an answer that comes too late", Act::Slow(Duration::from_millis(900)), 3),
+        ("closed after the headers", raw("content-length: 9\r\n", b""), 3),
+        ("a body that trickles in", Act::Raw(answer("content-length: 9999999\r\n", &[b' '; 1 << 20]), TRICKLE), 3),
+        ("a hundred megabytes", raw("content-length: 100000000\r\n", &vec![b'['; 100_000_000]), 3),
+        ("gzip that nobody asked for, cut", raw("content-encoding: gzip\r\ncontent-length: 20\r\n", &bomb(9)[..20]), 3),
+        ("a gzip bomb", raw("content-encoding: gzip\r\n", &bomb(50 << 20)), 3),
     ];
     for (what, act, duplicates) in rows {
         let fake = FakeBulk::start(in_order([act]));

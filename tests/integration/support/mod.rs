@@ -4,6 +4,7 @@
 //! Nothing here knows a peer's protocol; whoever tests against a server keeps its harness beside that test.
 #![allow(dead_code, reason = "one binary holds all tests; not every helper has a user at every moment")]
 
+pub mod cutter;
 pub mod fake_bulk;
 pub mod recorder;
 pub mod reduce;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidegate::net::auth::Auth;
 use tidegate::net::http::{Http, HttpConfig};
+use tidegate::net::product::Kind;
 use tidegate::net::tls::TlsConfig;
 
 use super::{root, went_without};
@@ -31,6 +32,7 @@ pub struct Server {
 #[derive(Debug, Deserialize)]
 pub struct Told {
     pub url: String,
+    pub pid: Option<i32>,
     /// Its own authority, and one that signed nothing. Secure servers only.
     pub ca: Option<PathBuf>,
     pub wrong_ca: Option<PathBuf>,
@@ -50,6 +52,15 @@ pub fn elasticsearch() -> Option<&'static Server> {
 pub fn opensearch() -> Option<&'static Server> {
     static SLOT: Slot = OnceLock::new();
     get(&SLOT, "OpenSearch", "start-opensearch", &[])
+}
+
+/// A server of the test's own, which may come to harm. `None` after a loud word when it cannot be started.
+pub fn own(kind: Kind, args: &[&str]) -> Option<Server> {
+    let (name, script) = match kind {
+        Kind::Elasticsearch => ("Elasticsearch", "start-elasticsearch"),
+        Kind::OpenSearch => ("OpenSearch", "start-opensearch"),
+    };
+    start(script, args).inspect_err(|why| went_without(name, why)).ok()
 }
 
 /// HTTPS, users and API keys, and bodies of at most 2 MB.
@@ -104,6 +115,12 @@ fn start(script: &str, args: &[&str]) -> Result<Server, String> {
 impl Server {
     pub fn url(&self) -> &str {
         &self.told.url
+    }
+
+    /// Ends it at once, as a crash of its node would.
+    pub fn kill(&self) {
+        let pid = self.told.pid.and_then(rustix::process::Pid::from_raw).expect("a server that we started");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
     }
 
     /// What trusts this server.
