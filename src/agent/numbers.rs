@@ -123,31 +123,41 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
     let counter = |name, help, value: &std::sync::atomic::AtomicU64| {
         Sample::counter(name, help, value.load(Relaxed)).label("lane", lane)
     };
-    let connected = f64::from(u8::from(stats.connected.load(Relaxed)));
-    vec![
+    let gauge = |name, help, value: f64| Sample::gauge(name, help, value).label("lane", lane);
+    let current = stats.current();
+    let mut samples = vec![
         counter("tidegate_syslog_records", "Records handed to the kernel, repeats included", &stats.records),
         counter("tidegate_syslog_bytes", "Octets handed to the kernel, framing included", &stats.octets),
-        counter(
-            "tidegate_syslog_unconfirmed_records",
-            "Records settled over UDP or a local socket",
-            &stats.unconfirmed,
-        ),
         counter("tidegate_syslog_connects", "Connections that were up", &stats.connects),
         counter("tidegate_syslog_connect_errors", "Tries to connect that failed", &stats.connect_errors),
         counter("tidegate_syslog_tls_errors", "Of these, refused by TLS on either side", &stats.tls_errors),
         counter("tidegate_syslog_disconnects", "Connections that broke", &stats.disconnects),
+        counter(
+            "tidegate_syslog_receiver_switches",
+            "Connections to another receiver than the one before",
+            &stats.switches,
+        ),
         counter(
             "tidegate_syslog_truncated_records",
             "Records in which something was cut or left out",
             &stats.truncated,
         ),
         counter("tidegate_syslog_sanitised_records", "Records in which a character was replaced", &stats.sanitised),
-        Sample::gauge(
+        gauge(
             "tidegate_syslog_unsent_bytes",
-            "Sealed and not written yet",
+            "Sealed and not written yet; over RELP, not acknowledged yet",
             stats.unsent_bytes.load(Relaxed) as f64,
-        )
-        .label("lane", lane),
-        Sample::gauge("tidegate_syslog_connected", "1 while the link is up", connected).label("lane", lane),
-    ]
+        ),
+        gauge("tidegate_syslog_connected", "1 while the link is up", f64::from(u8::from(current.is_some()))),
+    ];
+    samples.extend(syslog::Proof::ALL.map(|proof| {
+        let help = "Records settled, by what proves that they arrived";
+        let records = stats.settled_by(proof);
+        Sample::counter("tidegate_syslog_settled_records", help, records).label("lane", lane).label("proof", proof.as_str())
+    }));
+    samples.extend(stats.receivers.iter().enumerate().map(|(place, receiver)| {
+        let here = f64::from(u8::from(current == Some(place)));
+        gauge("tidegate_syslog_receiver", "1 for the receiver that records go to now", here).label("receiver", receiver)
+    }));
+    samples
 }

@@ -19,13 +19,15 @@ pub fn try_peers(config: &Config, output: Output) -> anyhow::Result<Exit> {
         }
     }
     for (lane, sink) in rooms::syslog(config) {
-        let (level, text) = match block_on(syslog::probe(&sink))? {
-            Ok(report) if report.confirmed => (Level::Good, report.to_string()),
-            Ok(report) => (Level::Note, report.to_string()),
-            Err(error) => (Level::Bad, error.to_string()),
-        };
-        bad |= level == Level::Bad;
-        print(&lane, level, &format!("{}: {text}", sink.target), output)?;
+        for (target, found) in block_on(syslog::probe(&sink))? {
+            let (level, text) = match found {
+                Ok(report) if report.confirmed => (Level::Good, report.to_string()),
+                Ok(report) => (Level::Note, report.to_string()),
+                Err(error) => (Level::Bad, error.to_string()),
+            };
+            bad |= level == Level::Bad;
+            print(&lane, level, &format!("{target}: {text}"), output)?;
+        }
     }
     Ok(if bad { Exit::CheckFailed } else { Exit::Done })
 }

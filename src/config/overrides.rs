@@ -68,7 +68,9 @@ fn set_tls_file(tree: &mut Value, key: &str, file: &Value) -> Vec<String> {
     }
     let siem = tree["sinks"]["siem"].as_array_mut().into_iter().flatten();
     for (index, receiver) in siem.enumerate() {
-        if receiver["url"].as_str().is_some_and(|url| url.starts_with("tls://")) {
+        let is_tls = |url: &Value| url.as_str().is_some_and(|url| url.starts_with("tls://") || url.starts_with("relp+tls://"));
+        let failover = receiver["failover"].as_array().into_iter().flatten();
+        if failover.chain([&receiver["url"]]).any(is_tls) {
             *at(receiver, &format!("tls.{key}")) = file.clone();
             set.push(format!("sinks.siem[{index}].tls.{key}"));
         }
@@ -101,12 +103,17 @@ fn receiver(text: &str) -> Result<Value, String> {
         let value = value.as_str();
         match key.as_str() {
             "name" | "facility" | "verdict" => siem[&key] = json!(value),
+            // Given once for each further receiver, in order.
+            "failover" => match siem["failover"].as_array_mut() {
+                Some(list) => list.push(json!(value)),
+                None => siem["failover"] = json!([value]),
+            },
             "header" => siem[&key] = json!(header(value)?),
             "framing" => siem[&key] = json!(framing(value)?),
             "format" if value == "cef" => {}
             "format" => return Err(format!("the format {} is not known; write format=cef", quoted(value))),
             _ => {
-                let known = "header, framing, format, name, facility and verdict";
+                let known = "header, framing, format, name, facility, verdict and failover";
                 return Err(format!("the option {} is not known; there are {known}", quoted(&key)));
             }
         }
@@ -167,6 +174,10 @@ mod tests {
             Ok(json!({"name": "soc", "url": "udp://[2001:db8::1]:514", "verdict": "deny", "facility": "local4"})),
         );
         check("unix:///dev/log", Ok(json!({"name": "dev-log", "url": "unix:///dev/log"})));
+        check(
+            "relp+tls://a?name=soc&failover=relp%2Btls://b&failover=tls://c:6515",
+            Ok(json!({"name": "soc", "url": "relp+tls://a:2514", "failover": ["relp+tls://b", "tls://c:6515"]})),
+        );
         check("tcp://siem?header=1", Err("write header=5424, header=3164 or header=3164-tagged"));
         check("tcp://siem?framing=crlf", Err("write framing=octet-counting or framing=lf"));
         check("tcp://siem?format=leef", Err("write format=cef"));

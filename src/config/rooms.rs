@@ -62,10 +62,10 @@ fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
             shape::Header::Rfc3164 => syslog::Header::Rfc3164,
             shape::Header::Rfc3164Tagged => syslog::Header::Rfc3164Tagged,
         },
-        framing: match shape.framing {
-            Some(shape::Framing::Lf) => syslog::Framing::Lf,
-            Some(shape::Framing::OctetCounting) | None => syslog::Framing::OctetCounting,
-        },
+        framing: shape.framing.map(|framing| match framing {
+            shape::Framing::Lf => syslog::Framing::Lf,
+            shape::Framing::OctetCounting => syslog::Framing::OctetCounting,
+        }),
         facility: shape.facility.code(),
         tls: siem_tls(&shape.tls),
         cef: cef(shape),
@@ -73,6 +73,9 @@ fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
         replay_records: shape.replay.records.into(),
         replay_age: shape.replay.age.0,
         timeout: shape.timeout.0,
+        targets: std::iter::once(url).chain(&shape.failover).map(target).collect(),
+        failback: shape.failback.0,
+        reconnect: Some(shape.reconnect.0).filter(|age| !age.is_zero()),
         ..syslog::Config::new(shape.name.as_str(), target(url), node)
     }
 }
@@ -83,7 +86,10 @@ fn target(url: &SiemUrl) -> syslog::Target {
         Transport::Udp => syslog::Target::Udp { host, port },
         Transport::Tcp => syslog::Target::Tcp { host, port },
         Transport::Tls => syslog::Target::Tls { host, port },
+        Transport::Relp => syslog::Target::Relp { host, port },
+        Transport::RelpTls => syslog::Target::RelpTls { host, port },
         Transport::Unix => syslog::Target::Unix { path: url.path.clone() },
+        Transport::UnixStream => syslog::Target::UnixStream { path: url.path.clone() },
     }
 }
 
@@ -203,6 +209,8 @@ fn process_args(shape: shape::ProcessArgs) -> encode::ProcessArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// What a user who writes nothing gets is what the room itself takes for a default.
@@ -235,16 +243,25 @@ mod tests {
     fn receivers() {
         let siem: Vec<Siem> = serde_json::from_str(
             r#"[{"name": "a", "url": "udp://[::1]:514", "header": "rfc3164-tagged", "facility": "local4"},
-                {"name": "b", "url": "unix:///dev/log"}, {"name": "c", "url": "tcp://h", "framing": "lf", "verdict": "deny"}]"#,
+                {"name": "b", "url": "unix:///dev/log"},
+                {"name": "c", "url": "tcp://h", "failover": ["relp+tls://i", "unix-stream:///s"], "framing": "lf",
+                 "verdict": "deny", "reconnect": "10m", "failback": "0s"}]"#,
         )
         .expect("receivers");
         let config = Config { sinks: shape::Sinks { elasticsearch: None, siem }, ..Config::default() };
         let [a, b, c] = &syslog(&config)[..] else { panic!("three receivers") };
         assert_eq!((a.0.as_str(), b.0.as_str(), c.0.as_str()), ("siem-a", "siem-b", "siem-c"));
-        assert_eq!(a.1.target, syslog::Target::Udp { host: "::1".into(), port: 514 });
+        assert_eq!(a.1.targets, [syslog::Target::Udp { host: "::1".into(), port: 514 }]);
         assert_eq!((a.1.header, a.1.facility), (syslog::Header::Rfc3164Tagged, 20));
-        assert_eq!(b.1.target, syslog::Target::Unix { path: "/dev/log".into() });
-        assert_eq!((c.1.framing, c.1.filter.verdict), (syslog::Framing::Lf, cef::Verdict::Deny));
+        assert_eq!(b.1.targets, [syslog::Target::Unix { path: "/dev/log".into() }]);
+        assert_eq!((c.1.framing, c.1.filter.verdict), (Some(syslog::Framing::Lf), cef::Verdict::Deny));
+        let three = [
+            syslog::Target::Tcp { host: "h".into(), port: 514 },
+            syslog::Target::RelpTls { host: "i".into(), port: 2514 },
+            syslog::Target::UnixStream { path: "/s".into() },
+        ];
+        assert_eq!(c.1.targets, three);
+        assert_eq!((c.1.reconnect, c.1.failback), (Some(Duration::from_secs(600)), Duration::ZERO));
     }
 
     #[test]

@@ -56,12 +56,13 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-/// A syslog receiver: `udp://HOST:PORT`, `tcp://HOST:PORT`, `tls://HOST:PORT` or `unix:///PATH`.
+/// A syslog receiver: `tls://`, `tcp://`, `udp://`, `relp://` or `relp+tls://` with HOST:PORT, `unix:///PATH` or
+/// `unix-stream:///PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(
     inline,
-    extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|unix:///[^?#]+)$")
+    extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls|relp|relp\\+tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|unix(-stream)?:///[^?#]+)$")
 )]
 pub struct SiemUrl {
     pub transport: Transport,
@@ -69,7 +70,7 @@ pub struct SiemUrl {
     pub host: String,
     /// Zero for a socket in the file system.
     pub port: u16,
-    /// The socket of `unix://`, else empty.
+    /// The socket of `unix://` and `unix-stream://`, else empty.
     pub path: PathBuf,
 }
 
@@ -78,27 +79,50 @@ pub enum Transport {
     Udp,
     Tcp,
     Tls,
+    Relp,
+    RelpTls,
     Unix,
+    UnixStream,
 }
 
 impl Transport {
-    const ALL: &[(Self, &str, u16)] =
-        &[(Self::Udp, "udp", 514), (Self::Tcp, "tcp", 514), (Self::Tls, "tls", 6514), (Self::Unix, "unix", 0)];
+    const ALL: &[(Self, &str, u16)] = &[
+        (Self::Udp, "udp", 514),
+        (Self::Tcp, "tcp", 514),
+        (Self::Tls, "tls", 6514),
+        (Self::Relp, "relp", 2514),
+        (Self::RelpTls, "relp+tls", 2514),
+        (Self::Unix, "unix", 0),
+        (Self::UnixStream, "unix-stream", 0),
+    ];
 
     pub fn scheme(self) -> &'static str {
         Self::ALL.iter().find(|(t, ..)| *t == self).map_or("", |(_, scheme, _)| scheme)
     }
 
-    /// A stream has records to frame; a datagram is its own frame.
-    pub fn is_stream(self) -> bool {
-        matches!(self, Self::Tcp | Self::Tls)
+    /// A plain stream has records to frame; a datagram is its own frame, and RELP has its own.
+    pub fn needs_framing(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::UnixStream)
+    }
+
+    pub fn is_datagram(self) -> bool {
+        matches!(self, Self::Udp | Self::Unix)
+    }
+
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::RelpTls)
+    }
+
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Unix | Self::UnixStream)
     }
 }
 
 impl SiemUrl {
     /// The URL and what stands behind its `?`: only the command line gives options there.
     pub fn with_options(text: &str) -> Result<(Self, Vec<(String, String)>), String> {
-        const FORM: &str = "write tls://HOST:6514, tcp://HOST:PORT, udp://HOST:PORT or unix:///dev/log";
+        const FORM: &str = "write tls://HOST:6514, relp+tls://HOST:2514, relp://HOST:2514, tcp://HOST:PORT, \
+                            udp://HOST:PORT, unix:///dev/log or unix-stream:///PATH";
         let url = parse(text, FORM)?;
         let Some(&(transport, _, default_port)) = Transport::ALL.iter().find(|(_, scheme, _)| *scheme == url.scheme())
         else {
@@ -112,18 +136,19 @@ impl SiemUrl {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let path = url.path().to_owned();
         match transport {
-            Transport::Unix if !host.is_empty() || path.len() < 2 => {
-                return Err(format!("{} names no socket; write unix:///dev/log (three slashes)", quoted(text)));
+            local if local.is_local() && (!host.is_empty() || path.len() < 2) => {
+                let scheme = local.scheme();
+                return Err(format!("{} names no socket; write {scheme}:///dev/log (three slashes)", quoted(text)));
             }
-            Transport::Unix => {}
+            local if local.is_local() => {}
             _ if host.is_empty() => return Err(format!("{} names no host; {FORM}", quoted(text))),
             _ if path.len() > 1 => return Err(format!("{} has a path; {FORM}", quoted(text))),
             _ => {}
         }
         let options = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
-        let (path, port) = match transport {
-            Transport::Unix => (PathBuf::from(path), 0),
-            _ => (PathBuf::new(), url.port().unwrap_or(default_port)),
+        let (path, port) = match transport.is_local() {
+            true => (PathBuf::from(path), 0),
+            false => (PathBuf::new(), url.port().unwrap_or(default_port)),
         };
         Ok((Self { transport, host, port, path }, options))
     }
@@ -147,7 +172,7 @@ impl fmt::Display for SiemUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.transport.scheme();
         match self.transport {
-            Transport::Unix => write!(f, "{scheme}://{}", self.path.display()),
+            local if local.is_local() => write!(f, "{scheme}://{}", self.path.display()),
             _ if self.host.contains(':') => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
             _ => write!(f, "{scheme}://{}:{}", self.host, self.port),
         }
@@ -211,14 +236,18 @@ mod tests {
             ("tcp://siem:10514", "tcp://siem:10514"),
             ("udp://[2001:db8::1]:514", "udp://[2001:db8::1]:514"),
             ("unix:///dev/log", "unix:///dev/log"),
+            ("unix-stream:///run/siem", "unix-stream:///run/siem"),
+            ("relp://siem", "relp://siem:2514"),
+            ("relp+tls://[::1]", "relp+tls://[::1]:2514"),
         ] {
             check::<SiemUrl>(text, Ok(printed));
         }
         for (text, part) in [
             ("siem:514", "has no scheme"),
-            ("relp://siem:514", "the scheme relp:// is not known here"),
+            ("kafka://siem:514", "the scheme kafka:// is not known here"),
             ("tls://me:hunter2@siem", "client certificate"),
             ("unix://dev/log", "three slashes"),
+            ("unix-stream://run/siem", "write unix-stream:///dev/log (three slashes)"),
             ("tcp://siem/x", "has a path"),
             ("tcp://siem?header=3164", "write header: 3164 as a key of its own"),
             ("tcp://", "names no host"),

@@ -7,6 +7,8 @@ use crate::config::url::{SiemUrl, Transport};
 
 /// The name becomes part of a file name and of metric labels.
 const LONGEST_NAME: usize = 64;
+/// Receivers behind the first one. Each is a label of a metric, and a round of tries takes up to a timeout for each.
+const MOST_FAILOVER: usize = 7;
 
 pub(super) fn judge(receivers: &[Siem], found: &mut Findings) {
     for (index, siem) in receivers.iter().enumerate() {
@@ -24,12 +26,18 @@ fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
     name(&format!("{at}.name"), &siem.name, found);
     match &siem.url {
         None => found.error(format!("{at}.url"), "no receiver is given; write url: tls://HOST:6514"),
-        Some(url) => transport(at, siem, url, found),
+        Some(url) => receivers(at, siem, url, found),
     }
     tls(&format!("{at}.tls"), &siem.tls, found);
     found.size(format!("{at}.max_record"), siem.max_record, Size::kib(1), Size::kib(64));
     found.span(format!("{at}.replay.age"), siem.replay.age, Span::seconds(0), TEN_MINUTES);
     found.span(format!("{at}.timeout"), siem.timeout, SECOND, TEN_MINUTES);
+    if siem.failback != Span::seconds(0) {
+        found.span(format!("{at}.failback"), siem.failback, SECOND, Span::seconds(3600));
+    }
+    if siem.reconnect != Span::seconds(0) {
+        found.span(format!("{at}.reconnect"), siem.reconnect, Span::seconds(10), Span::seconds(24 * 3600));
+    }
 }
 
 fn name(at: &str, name: &str, found: &mut Findings) {
@@ -47,13 +55,34 @@ fn name(at: &str, name: &str, found: &mut Findings) {
     }
 }
 
-fn transport(at: &str, siem: &Siem, url: &SiemUrl, found: &mut Findings) {
-    let scheme = url.transport.scheme();
-    if siem.framing.is_some() && !url.transport.is_stream() {
-        found.error(format!("{at}.framing"), format!("{scheme}:// sends datagrams, which need no framing; remove it"));
+fn receivers(at: &str, siem: &Siem, first: &SiemUrl, found: &mut Findings) {
+    let all: Vec<&SiemUrl> = std::iter::once(first).chain(&siem.failover).collect();
+    let any = |is: fn(Transport) -> bool| all.iter().any(|url| is(url.transport));
+    let scheme = first.transport.scheme();
+    if siem.framing.is_some() && !any(Transport::needs_framing) {
+        let why = if any(Transport::is_datagram) { "sends datagrams, which need no framing" } else { "has its own framing" };
+        found.error(format!("{at}.framing"), format!("{scheme}:// {why}; remove it"));
     }
-    if siem.tls != SiemTls::default() && url.transport != Transport::Tls {
-        found.error(format!("{at}.tls"), format!("{scheme}:// speaks no TLS; write tls:// in url, or remove tls"));
+    if siem.tls != SiemTls::default() && !any(Transport::is_tls) {
+        found.error(
+            format!("{at}.tls"),
+            format!("{scheme}:// speaks no TLS; write tls:// or relp+tls:// in url, or remove tls"),
+        );
+    }
+    if siem.failover.len() > MOST_FAILOVER {
+        found.error(format!("{at}.failover"), format!("there are too many; write at most {MOST_FAILOVER}"));
+    }
+    let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+    for (index, earlier) in repeated(texts.iter().map(String::as_str)) {
+        let earlier = if earlier == 0 { format!("{at}.url") } else { format!("{at}.failover[{}]", earlier - 1) };
+        found.error(format!("{at}.failover[{}]", index - 1), format!("it stands in {earlier} already; remove one"));
+    }
+    // Its end is not noticed, so the next one's turn never comes.
+    if let Some(index) = all.iter().position(|url| url.transport.is_datagram()).filter(|index| index + 1 < all.len()) {
+        found.warning(
+            format!("{at}.failover"),
+            format!("{} tells nothing of its end, so what stands behind it is seldom tried; put it last", all[index]),
+        );
     }
 }
 

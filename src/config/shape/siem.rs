@@ -17,18 +17,25 @@ pub struct Siem {
     /// Name of the receiver: lower-case letters, digits, `.`, `_`, `-`; at most 64. It names the lane and its
     /// checkpoint, so another name starts from the oldest file again.
     pub name: String,
-    /// The receiver: `udp://HOST:514`, `tcp://HOST:514`, `tls://HOST:6514` or `unix:///dev/log`.
+    /// The receiver. With an acknowledgement for each record: `relp+tls://HOST:2514`, `relp://HOST:2514`. Without:
+    /// `tls://HOST:6514`, `tcp://HOST:514`, `udp://HOST:514`, `unix:///dev/log` (datagrams), `unix-stream:///PATH`.
     pub url: Option<SiemUrl>,
+    /// Further receivers of the same destination, in order of preference, at most 7. Records go to one at a time: to `url`
+    /// if it can be had, else to the first of these. Default: none.
+    pub failover: Vec<SiemUrl>,
+    /// How often a preferred receiver is looked for while another one has the records, 1s to 1h; when it has answered
+    /// twice, records go back to it. `0s`: they stay until that connection breaks. Default: `60s`.
+    pub failback: Span,
     /// Syslog header: `rfc5424`; for old receivers `rfc3164`, or `rfc3164-tagged` where the first word is taken for a tag.
     /// Default: `rfc5424`.
     pub header: Header,
-    /// How records are told apart on a stream. Default: `octet-counting` (RFC 6587) on tcp and tls; `lf` ends each with
-    /// a line feed. A datagram needs none.
+    /// How records are told apart on a stream: `octet-counting` (RFC 6587), or `lf`, a line feed after each. A datagram and
+    /// RELP need none. Default: `octet-counting` on tcp and tls, `lf` on unix-stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub framing: Option<Framing>,
     /// Syslog facility. Default: `local0`.
     pub facility: Facility,
-    /// How a `tls://` receiver is checked, and our client certificate.
+    /// How receivers over `tls://` and `relp+tls://` are checked, and our client certificate.
     pub tls: SiemTls,
     /// Which flows are sent by what became of them. Default: `any`.
     pub verdict: Verdict,
@@ -46,10 +53,16 @@ pub struct Siem {
     /// Longest record, header and all, 1KiB to 64KiB; on udp never more than 2KiB. Of a longer one optional keys are
     /// left out, in a fixed order, and it is counted. Default: `8KiB`.
     pub max_record: Size,
-    /// What is sent again when a connection breaks, because plain syslog has no acknowledgement.
+    /// What is sent again when a connection breaks, because plain syslog has no acknowledgement. RELP has one, and needs
+    /// no window.
     pub replay: Replay,
-    /// How long connecting, and the receiver's taking of a batch, may last, 1s to 10m. Default: `30s`.
+    /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP may last, 1s to
+    /// 10m. Default: `30s`.
     pub timeout: Span,
+    /// Age at which a connection is closed in good order and made again, 10s to 24h: the receiver's close proves that it
+    /// has read everything before, and nodes spread over the receivers behind a load balancer. `0s`: never. Default:
+    /// `0s`.
+    pub reconnect: Span,
 }
 
 impl Default for Siem {
@@ -57,6 +70,8 @@ impl Default for Siem {
         Self {
             name: String::new(),
             url: None,
+            failover: Vec::new(),
+            failback: Span::seconds(60),
             header: Header::default(),
             framing: None,
             facility: Facility::default(),
@@ -70,6 +85,7 @@ impl Default for Siem {
             max_record: Size::kib(8),
             replay: Replay::default(),
             timeout: Span::seconds(30),
+            reconnect: Span::seconds(0),
         }
     }
 }
@@ -87,7 +103,7 @@ pub struct SiemTls {
     /// PEM file with the client certificate's private key. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// Name that the receiver's certificate must carry. Default: the host of `url`.
+    /// Name that the receiver's certificate must carry. Default: the host of its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// Fingerprints of accepted certificates (RFC 5425), `sha-256:` and 32 octets in hex with colons (or `sha-1:` and 20);
@@ -103,7 +119,8 @@ pub struct Replay {
     /// Records. 0: nothing is sent again, what the kernel had taken is lost. Default: 10000.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub records: u32,
-    /// Age since sending, up to 10m. Default: `60s`.
+    /// Age since sending, up to 10m. A receiver that is gone without a word is noticed within 30s: keep it above. Default:
+    /// `60s`.
     pub age: Span,
 }
 

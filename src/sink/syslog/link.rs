@@ -1,106 +1,48 @@
-//! One connection to a receiver: made, believed, probed, written to, closed.
+//! One connection to a receiver that is made: listened to, looked at, written to, closed.
 
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram, lookup_host};
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio::net::{UdpSocket, UnixDatagram};
+use tokio::time::{Instant, timeout};
 
-use super::task::Batch;
-use super::{Config, Target};
-use crate::net::tls::{self, TlsError};
+use super::batch::Batch;
+use super::connect::ProbeReport;
+use super::relp::{RelpError, Session};
+use super::target::Framing;
+use crate::net::tls;
 
-/// After a handshake the peer may still refuse our certificate (TLS 1.3): how long we listen before we believe the link,
-/// at least and at most. In between: twice what the handshake took.
-const QUIET: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// What the peer sent stands in the kernel already: reading it takes no longer.
 const READ_NOW: Duration = Duration::from_millis(250);
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_COUNT: u32 = 3;
-/// A peer that acknowledges nothing for so long is gone; the kernel itself would try for a quarter of an hour.
-const USER_TIMEOUT_MS: u32 = 30_000;
 
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error("cannot resolve {host}: {source}; check the name and this machine's DNS")]
-    Resolve { host: String, source: io::Error },
-    #[error("{host} has no address")]
-    NoAddress { host: String },
-    #[error("cannot connect to {address}: {source}; check that the receiver listens there and no firewall is between")]
-    Connect { address: SocketAddr, source: io::Error },
-    #[error("cannot use the socket {path}: {source}; check that the local syslog daemon runs", path = path.display())]
-    Unix { path: PathBuf, source: io::Error },
-    #[error("TLS with {address} failed: {reason}")]
-    Handshake { address: SocketAddr, reason: String },
-    #[error("{0}")]
-    Tls(#[from] TlsError),
-}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-impl ConnectError {
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Self::Handshake { .. } | Self::Tls(_))
-    }
-}
-
-/// What `check --connect` tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeReport {
-    /// Where we ended up, of all addresses of the name.
-    pub address: String,
-    pub tls: Option<TlsReport>,
-    /// False for datagrams: nobody answers, so nothing is proved.
-    pub confirmed: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsReport {
-    pub version: String,
-    pub cipher: String,
-    /// RFC 5425 fingerprint of the peer's certificate.
-    pub fingerprint: String,
-}
-
-impl fmt::Display for ProbeReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.tls {
-            Some(TlsReport { version, cipher, fingerprint }) => {
-                write!(f, "connected to {}, {version}, {cipher}, certificate {fingerprint}", self.address)
-            }
-            None if self.confirmed => write!(f, "connected to {}", self.address),
-            None => write!(f, "{} can be sent to; datagrams are not answered, so nothing more is known", self.address),
-        }
-    }
-}
-
-/// Resolves, connects, shakes hands, and closes again. Nothing is sent.
-pub async fn probe(config: &Config) -> Result<ProbeReport, ConnectError> {
-    let link = Link::connect(config).await?;
-    let report = link.report.clone();
-    let _ = link.close(config.timeout.min(Duration::from_secs(5))).await;
-    Ok(report)
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-type Boxed = Box<dyn Stream>;
+pub(super) type Boxed = Box<dyn Duplex>;
 
 /// How a connection ended.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The peer closed.
     Closed,
     Failed(io::Error),
     /// It took nothing for so long.
     Stalled(Duration),
+    /// It acknowledged nothing for so long.
+    Unanswered(Duration),
+    Relp(RelpError),
+}
+
+impl Broken {
+    /// The peer is there and does nothing: to try it again at once is of no use.
+    pub(super) fn is_deaf(&self) -> bool {
+        matches!(self, Self::Stalled(_) | Self::Unanswered(_))
+    }
 }
 
 impl fmt::Display for Broken {
@@ -112,27 +54,51 @@ impl fmt::Display for Broken {
                 None => write!(f, "{error}"),
             },
             Self::Stalled(limit) => write!(f, "the receiver took nothing for {limit:?}"),
+            Self::Unanswered(limit) => write!(f, "the receiver acknowledged nothing for {limit:?}"),
+            Self::Relp(error) => write!(f, "{error}"),
         }
     }
+}
+
+/// What a link says while nothing is written.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// There is something in [`Link::take_acknowledged`].
+    Acknowledged,
+    Broken(Broken),
 }
 
 pub(super) struct Link {
     pipe: Pipe,
     pub(super) report: ProbeReport,
     pub(super) since: Instant,
+    /// How long an answer may take.
+    limit: Duration,
+    /// When an answer came last, or the first frame went out that waits for one.
+    heard: Instant,
 }
 
-enum Pipe {
-    Stream {
-        reader: ReadHalf<Boxed>,
-        writer: WriteHalf<Boxed>,
-        /// The same socket, to look at what lies in the kernel without a turn of the runtime.
-        socket: std::net::TcpStream,
-    },
+pub(super) enum Pipe {
+    Stream(Stream),
     Datagram(Datagram),
 }
 
-enum Datagram {
+pub(super) struct Stream {
+    reader: ReadHalf<Boxed>,
+    writer: WriteHalf<Boxed>,
+    /// The same socket, to look at what lies in the kernel without a turn of the runtime.
+    socket: OwnedFd,
+    protocol: Protocol,
+    /// Frames of one write.
+    wire: Vec<u8>,
+}
+
+pub(super) enum Protocol {
+    Plain(Framing),
+    Relp(Session),
+}
+
+pub(super) enum Datagram {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
@@ -145,13 +111,12 @@ impl Datagram {
         }
     }
 
-    async fn send_each(&self, batch: &Batch) -> Result<(), Broken> {
-        let mut start = 0;
-        for &end in &batch.datagrams {
-            self.send(&batch.bytes[start..end]).await.map_err(Broken::Failed)?;
-            start = end;
+    async fn send_each(&self, batch: &Batch) -> Result<usize, Broken> {
+        let mut octets = 0;
+        for index in batch.next(usize::MAX) {
+            octets += self.send(batch.message(index)).await.map_err(Broken::Failed)?;
         }
-        Ok(())
+        Ok(octets)
     }
 
     /// A datagram socket learns of a receiver that is gone by the error of an earlier send. What is received is
@@ -168,192 +133,184 @@ impl Datagram {
     }
 }
 
-impl Link {
-    pub(super) async fn connect(config: &Config) -> Result<Self, ConnectError> {
-        let (pipe, report) = match &config.target {
-            Target::Unix { path } => open_unix(path)?,
-            Target::Udp { host, port } | Target::Tcp { host, port } | Target::Tls { host, port } => {
-                open_first(config, host, *port).await?
-            }
-        };
-        Ok(Self { pipe, report, since: Instant::now() })
+impl Stream {
+    pub(super) fn new(stream: Boxed, socket: OwnedFd, protocol: Protocol) -> Self {
+        let (reader, writer) = split(stream);
+        Self { reader, writer, socket, protocol, wire: Vec::new() }
     }
 
-    /// Waits until the connection is over. What the peer says is read and forgotten.
-    pub(super) async fn broken(&mut self) -> Broken {
-        match &mut self.pipe {
-            Pipe::Stream { reader, .. } => read_to_end(reader).await,
-            Pipe::Datagram(socket) => socket.broken().await,
+    async fn event(&mut self) -> Event {
+        match &mut self.protocol {
+            Protocol::Plain(_) => Event::Broken(read_to_end(&mut self.reader).await),
+            Protocol::Relp(session) => match read_answers(&mut self.reader, session).await {
+                Ok(()) => Event::Acknowledged,
+                Err(broken) => Event::Broken(broken),
+            },
         }
     }
 
-    /// Whether the connection has ended already, as far as the kernel knows: a write would still succeed once.
-    pub(super) async fn look(&mut self) -> Result<(), Broken> {
-        let Pipe::Stream { reader, socket, .. } = &mut self.pipe else { return Ok(()) };
-        match recv(&*socket, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+    async fn look(&mut self) -> Result<(), Broken> {
+        // Answers are what we expect, and a session that ends loses nothing.
+        if let Protocol::Relp(_) = self.protocol {
+            return Ok(());
+        }
+        match recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(rustix::io::Errno::AGAIN) => Ok(()),
             Err(errno) => Err(Broken::Failed(errno.into())),
             Ok((_, 0)) => Err(Broken::Closed),
             // It may be an alert or a close of TLS, or a word that nobody asked for.
-            Ok(_) => match timeout(READ_NOW, read_to_end(reader)).await {
+            Ok(_) => match timeout(READ_NOW, read_to_end(&mut self.reader)).await {
                 Ok(broken) => Err(broken),
                 Err(_) => Ok(()),
             },
         }
     }
 
-    /// Writes a batch whole, reading all the while: a refusal must be seen even while the peer takes nothing.
-    pub(super) async fn write(&mut self, batch: &Batch, limit: Duration) -> Result<(), Broken> {
+    /// Reads all the while: a refusal must be seen even while the peer takes nothing, and a RELP peer that waits for us
+    /// to take its answers takes nothing itself.
+    async fn write(&mut self, batch: &Batch) -> Result<usize, Broken> {
+        self.wire.clear();
+        let messages = batch.next(self.room());
+        match &mut self.protocol {
+            Protocol::Plain(framing) => batch.frame(messages, *framing, &mut self.wire),
+            Protocol::Relp(session) => session.frame(batch, messages, &mut self.wire),
+        }
+        let listen = async {
+            match &mut self.protocol {
+                Protocol::Plain(_) => read_to_end(&mut self.reader).await,
+                Protocol::Relp(session) => loop {
+                    if let Err(broken) = read_answers(&mut self.reader, session).await {
+                        break broken;
+                    }
+                },
+            }
+        };
+        tokio::select! {
+            biased;
+            broken = listen => Err(broken),
+            written = write_all(&mut self.writer, &self.wire) => {
+                written.map_err(Broken::Failed).map(|()| self.wire.len())
+            }
+        }
+    }
+
+    fn room(&self) -> usize {
+        match &self.protocol {
+            Protocol::Plain(_) => usize::MAX,
+            Protocol::Relp(session) => session.room(),
+        }
+    }
+
+    async fn close(mut self) -> Result<(), Broken> {
+        if let Protocol::Relp(session) = &self.protocol {
+            self.wire.clear();
+            session.close(&mut self.wire);
+            write_all(&mut self.writer, &self.wire).await.map_err(Broken::Failed)?;
+        }
+        self.writer.shutdown().await.map_err(Broken::Failed)?;
+        // After close_notify a TLS stream has closed the socket's side too, except where it was closed by the peer.
+        let _ = shutdown(&self.socket, Shutdown::Write);
+        match read_to_end(&mut self.reader).await {
+            Broken::Closed => Ok(()),
+            // A TLS peer that closes without close_notify: the truncation is of what it says, not of what it read.
+            Broken::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            broken => Err(broken),
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(pipe: Pipe, report: ProbeReport, limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { pipe, report, since: now, limit, heard: now }
+    }
+
+    /// Waits until there is something to know. What a receiver without RELP says is read and forgotten.
+    pub(super) async fn event(&mut self) -> Event {
+        match &mut self.pipe {
+            Pipe::Stream(stream) => stream.event().await,
+            Pipe::Datagram(socket) => Event::Broken(socket.broken().await),
+        }
+    }
+
+    /// Whether the connection has ended already, as far as the kernel knows: a write would still succeed once.
+    pub(super) async fn look(&mut self) -> Result<(), Broken> {
+        match &mut self.pipe {
+            Pipe::Stream(stream) => stream.look().await,
+            Pipe::Datagram(_) => Ok(()),
+        }
+    }
+
+    /// Whether the receiver can show that it has read something, at the latest by closing.
+    pub(super) fn confirms(&self) -> bool {
+        self.report.confirmed
+    }
+
+    /// Whether the receiver says of each record that it has it.
+    pub(super) fn acknowledges(&self) -> bool {
+        matches!(&self.pipe, Pipe::Stream(Stream { protocol: Protocol::Relp(_), .. }))
+    }
+
+    /// How many messages may be written now.
+    pub(super) fn room(&self) -> usize {
+        match &self.pipe {
+            Pipe::Stream(stream) => stream.room(),
+            Pipe::Datagram(_) => usize::MAX,
+        }
+    }
+
+    /// Writes what comes next of a batch, as much as there is room for, and marks it; gives the octets.
+    pub(super) async fn write(&mut self, batch: &mut Batch, limit: Duration) -> Result<usize, Broken> {
+        if self.answer_due().is_none() {
+            self.heard = Instant::now();
+        }
+        let messages = batch.next(self.room());
         let write = async {
             match &mut self.pipe {
-                Pipe::Stream { reader, writer, .. } => {
-                    tokio::select! {
-                        biased;
-                        broken = read_to_end(reader) => Err(broken),
-                        written = write_all(writer, &batch.bytes) => written.map_err(Broken::Failed),
-                    }
-                }
+                Pipe::Stream(stream) => stream.write(batch).await,
                 Pipe::Datagram(socket) => socket.send_each(batch).await,
             }
         };
-        timeout(limit, write).await.unwrap_or(Err(Broken::Stalled(limit)))
+        let octets = timeout(limit, write).await.unwrap_or(Err(Broken::Stalled(limit)))?;
+        batch.written = messages.end;
+        Ok(octets)
+    }
+
+    /// How many messages, in the order of their writing, were acknowledged since the last call.
+    pub(super) fn take_acknowledged(&mut self) -> usize {
+        let Pipe::Stream(Stream { protocol: Protocol::Relp(session), .. }) = &mut self.pipe else { return 0 };
+        let count = session.take_acknowledged();
+        if count > 0 {
+            self.heard = Instant::now();
+        }
+        count
+    }
+
+    /// Until when the receiver has to acknowledge something.
+    pub(super) fn answer_due(&self) -> Option<Instant> {
+        let Pipe::Stream(Stream { protocol: Protocol::Relp(session), .. }) = &self.pipe else { return None };
+        session.is_waiting().then(|| self.heard + self.limit)
     }
 
     /// Closes our side and waits for the peer to close its own: it has then read all that was sent. A peer that closed
     /// with something unread resets the connection instead.
     pub(super) async fn close(self, limit: Duration) -> Result<(), Broken> {
-        let Pipe::Stream { mut reader, mut writer, socket } = self.pipe else { return Ok(()) };
-        let close = async {
-            writer.shutdown().await.map_err(Broken::Failed)?;
-            // After close_notify a TLS stream has closed the socket's side too, except where it was closed by the peer.
-            let _ = socket.shutdown(std::net::Shutdown::Write);
-            match read_to_end(&mut reader).await {
-                Broken::Closed => Ok(()),
-                // A TLS peer that closes without close_notify: the truncation is of what it says, not of what it read.
-                Broken::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-                broken => Err(broken),
-            }
-        };
-        timeout(limit, close).await.unwrap_or(Err(Broken::Stalled(limit)))
+        let Pipe::Stream(stream) = self.pipe else { return Ok(()) };
+        timeout(limit, stream.close()).await.unwrap_or(Err(Broken::Stalled(limit)))
     }
 }
 
-impl Pipe {
-    fn stream(stream: Boxed, socket: std::net::TcpStream) -> Self {
-        let (reader, writer) = split(stream);
-        Self::Stream { reader, writer, socket }
+/// Reads once; what was acknowledged is in the session then.
+async fn read_answers(reader: &mut ReadHalf<Boxed>, session: &mut Session) -> Result<(), Broken> {
+    let mut buffer = [0; 4096];
+    match reader.read(&mut buffer).await {
+        Ok(0) => Err(Broken::Closed),
+        Ok(length) => session.received(&buffer[..length]).map_err(Broken::Relp),
+        Err(error) => Err(Broken::Failed(error)),
     }
 }
 
-/// Tries every address of a name in turn; the last one's error counts.
-async fn open_first(config: &Config, host: &str, port: u16) -> Result<(Pipe, ProbeReport), ConnectError> {
-    let resolved = timeout(config.timeout, lookup_host((host.to_owned(), port))).await;
-    let addresses: Vec<SocketAddr> = resolved
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?
-        .collect();
-    let mut last = ConnectError::NoAddress { host: host.to_owned() };
-    for address in addresses {
-        let opened = match &config.target {
-            Target::Udp { .. } => open_udp(address).await,
-            Target::Tls { .. } => open_tls(config, host, address).await,
-            Target::Tcp { .. } | Target::Unix { .. } => open_plain(address, config.timeout).await,
-        };
-        match opened {
-            Ok(link) => return Ok(link),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn open_plain(address: SocketAddr, limit: Duration) -> Result<(Pipe, ProbeReport), ConnectError> {
-    let (stream, socket) = open_tcp(address, limit).await?;
-    Ok((Pipe::stream(Box::new(stream), socket), plain_report(address, true)))
-}
-
-fn plain_report(address: SocketAddr, confirmed: bool) -> ProbeReport {
-    ProbeReport { address: address.to_string(), tls: None, confirmed }
-}
-
-fn open_unix(path: &std::path::Path) -> Result<(Pipe, ProbeReport), ConnectError> {
-    let fail = |source| ConnectError::Unix { path: path.to_path_buf(), source };
-    let socket = UnixDatagram::unbound().map_err(fail)?;
-    socket.connect(path).map_err(fail)?;
-    let report = ProbeReport { address: path.display().to_string(), tls: None, confirmed: false };
-    Ok((Pipe::Datagram(Datagram::Unix(socket)), report))
-}
-
-async fn open_udp(address: SocketAddr) -> Result<(Pipe, ProbeReport), ConnectError> {
-    let fail = |source| ConnectError::Connect { address, source };
-    let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-    let socket = UdpSocket::bind(any).await.map_err(fail)?;
-    socket.connect(address).await.map_err(fail)?;
-    Ok((Pipe::Datagram(Datagram::Udp(socket)), plain_report(address, false)))
-}
-
-async fn open_tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, std::net::TcpStream), ConnectError> {
-    let open = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let socket = stream.into_std()?;
-        let twin = socket.try_clone()?;
-        watch_over(&twin)?;
-        Ok((TcpStream::from_std(socket)?, twin))
-    };
-    let opened = timeout(limit, open).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    opened.map_err(|source| ConnectError::Connect { address, source })
-}
-
-/// The kernel notices a peer that is gone without a word.
-fn watch_over(socket: &std::net::TcpStream) -> io::Result<()> {
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_COUNT)?;
-    sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
-    Ok(())
-}
-
-async fn open_tls(config: &Config, host: &str, address: SocketAddr) -> Result<(Pipe, ProbeReport), ConnectError> {
-    // Read for every connection: certificates are renewed while we run.
-    let connector = TlsConnector::from(tls::client_config(&config.tls)?);
-    let name = tls::server_name(&config.tls, host)?;
-    let (stream, socket) = open_tcp(address, config.timeout).await?;
-    let fail = |error: &io::Error| ConnectError::Handshake {
-        address,
-        reason: tls::explain(error).unwrap_or_else(|| error.to_string()),
-    };
-    let begun = Instant::now();
-    let mut stream = timeout(config.timeout, connector.connect(name, stream))
-        .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer the handshake")))
-        .map_err(|error| fail(&error))?;
-    let quiet = (begun.elapsed() * 2).clamp(QUIET.0, QUIET.1);
-    match timeout(quiet, read_to_end(&mut stream)).await {
-        Err(_) => {}
-        Ok(Broken::Failed(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(fail(&error)),
-        Ok(_) => {
-            let reason = "the peer closed right after the handshake; it may have refused our client certificate";
-            return Err(ConnectError::Handshake { address, reason: reason.to_owned() });
-        }
-    }
-    let report = ProbeReport { tls: Some(tls_report(stream.get_ref().1)), ..plain_report(address, true) };
-    Ok((Pipe::stream(Box::new(stream), socket), report))
-}
-
-fn tls_report(link: &rustls::ClientConnection) -> TlsReport {
-    let version = match link.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
-        other => format!("{other:?}"),
-    };
-    let cipher = link.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
-    let leaf = link.peer_certificates().and_then(<[_]>::first);
-    TlsReport { version, cipher, fingerprint: leaf.map(|der| tls::fingerprint(der)).unwrap_or_default() }
-}
-
-async fn read_to_end(reader: &mut (impl AsyncRead + Unpin)) -> Broken {
+pub(super) async fn read_to_end(reader: &mut (impl AsyncRead + Unpin)) -> Broken {
     let mut buffer = [0; 512];
     loop {
         match reader.read(&mut buffer).await {

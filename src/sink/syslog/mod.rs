@@ -1,29 +1,34 @@
-//! The SIEM: cross-zone flows as CEF records over syslog, by UDP, TCP, TLS or a local daemon's socket.
+//! The SIEM: cross-zone flows as CEF records over syslog, by UDP, TCP, TLS, RELP or a local daemon's socket.
 //!
-//! Two halves. [`Syslog`] lives on the lane's thread: it filters, encodes and frames into one buffer a batch. One task on
-//! the I/O runtime ([`task`]) connects, writes whole batches and reads all the time.
+//! Two halves. [`Syslog`] lives on the lane's thread: it filters, encodes and collects messages in one buffer a batch. One
+//! task on the I/O runtime ([`task`]) connects to one of the receivers, frames and writes, and reads all the time.
 //!
-//! Promises: plain syslog has no acknowledgement, so a successful write proves nothing. A batch is settled when it has
-//! been written and its replay window has passed (so many records, or so much time, after it), or at a clean end, once
-//! the peer has closed in answer to our close: it has then read everything. When a connection breaks, the lane reads
-//! again from the lowest unsettled place, so that what may be lost is sent twice rather than never; `externalId` lets the
-//! receiver tell. A TLS link is believed only after the peer had time to refuse our certificate. A receiver that is
-//! away costs at most [`UNSENT_LIMIT`] octets of memory; the lane then waits.
+//! Promises: a batch is settled by the strongest [`Proof`] that its transport gives. RELP acknowledges each record: what is
+//! not acknowledged stays in memory and is written again, and nothing else. Plain syslog has no acknowledgement, so a
+//! successful write proves nothing: a batch is settled when it has been written and its replay window has passed (so
+//! many records, or so much time, after it), or at a clean end, once the peer has closed in answer to our close: it has
+//! then read everything. When a connection breaks, the lane reads again from the lowest unsettled place, so that what may
+//! be lost is sent twice rather than never; `externalId` lets the receiver tell. A TLS link is believed only after the peer
+//! had time to refuse our certificate. Of several receivers one has the records at a time, and what was unsettled with
+//! one is sent to the next. A receiver that is away costs at most [`UNSENT_LIMIT`] octets of memory; the lane then waits.
 //!
-//! Not here: several receivers in turn, RELP, other formats.
+//! Not here: other formats.
 
 mod backoff;
+mod batch;
+mod connect;
 mod dedupe;
 mod header;
 mod link;
+mod receivers;
+mod relp;
 mod stats;
+mod target;
 mod task;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc as std_mpsc;
@@ -31,12 +36,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use link::{ConnectError, ProbeReport, TlsReport, probe};
-pub use stats::Stats;
+pub use connect::{ConnectError, ProbeReport, TlsReport, probe};
+pub use stats::{Proof, Stats};
+pub use target::{Framing, Target};
 
+use self::batch::Batch;
 use self::dedupe::Seen;
 use self::header::HeaderWriter;
-use self::task::{Batch, Command};
+use self::task::Command;
 use crate::encode::cef::{self, Class, Encoder, Frame};
 use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
@@ -44,52 +51,10 @@ use crate::net::tls::{self, TlsConfig, TlsError};
 
 /// A batch is sealed when the longest record might not fit any more.
 pub const BATCH_BYTES: usize = 64 << 10;
-/// Octets that are sealed and not yet written, at most; at this bound the lane stops reading.
+/// Octets that are sealed and not yet written (over RELP: acknowledged), at most; at this bound the lane stops reading.
 pub const UNSENT_LIMIT: usize = 1 << 20;
 /// RFC 5426: receivers should take so much in one datagram.
 pub const MAX_DATAGRAM: usize = 2048;
-
-/// The receiver's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    Udp {
-        host: String,
-        port: u16,
-    },
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    Tls {
-        host: String,
-        port: u16,
-    },
-    /// A datagram socket of a local daemon.
-    Unix {
-        path: PathBuf,
-    },
-}
-
-impl Target {
-    pub fn is_stream(&self) -> bool {
-        matches!(self, Self::Tcp { .. } | Self::Tls { .. })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, host, port) = match self {
-            Self::Udp { host, port } => ("udp", host, port),
-            Self::Tcp { host, port } => ("tcp", host, port),
-            Self::Tls { host, port } => ("tls", host, port),
-            Self::Unix { path } => return write!(f, "unix://{}", path.display()),
-        };
-        match host.contains(':') {
-            true => write!(f, "{scheme}://[{host}]:{port}"),
-            false => write!(f, "{scheme}://{host}:{port}"),
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Header {
@@ -101,26 +66,20 @@ pub enum Header {
     Rfc3164Tagged,
 }
 
-/// How records are told apart on a stream (RFC 6587). A datagram needs none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Framing {
-    #[default]
-    OctetCounting,
-    Lf,
-}
-
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Name of the receiver; the lane is `siem-<name>`.
     pub name: String,
-    pub target: Target,
+    /// In order of preference: the first one that can be had gets the records.
+    pub targets: Vec<Target>,
     pub header: Header,
-    pub framing: Framing,
+    /// On plain streams. `None`: what the kind of receiver expects.
+    pub framing: Option<Framing>,
     /// Number in RFC 5424 table 1, 0 to 23.
     pub facility: u8,
     /// HOSTNAME of the header: the node.
     pub hostname: String,
-    /// For `tls`.
+    /// For `tls` and `relp+tls`.
     pub tls: TlsConfig,
     pub cef: cef::Config,
     pub filter: cef::Filter,
@@ -128,8 +87,14 @@ pub struct Config {
     pub replay_records: u64,
     /// … or so much time has passed.
     pub replay_age: Duration,
-    /// Of connecting (each address, with the handshake), and of the peer's taking of one batch.
+    /// Of connecting (each address, with the handshake), of the peer's taking of one batch, and of the next
+    /// acknowledgement.
     pub timeout: Duration,
+    /// How often a preferred receiver is looked for while another has the records; it takes two good answers to go
+    /// back. Zero: we stay until that one breaks.
+    pub failback: Duration,
+    /// Age at which a connection is closed in good order and made again. `None`: it stays.
+    pub reconnect: Option<Duration>,
     /// How long the peer may take to close after we did.
     pub close_timeout: Duration,
     /// First and longest wait between tries to connect; each wait is random between half of it and all of it.
@@ -141,9 +106,9 @@ impl Config {
     pub fn new(name: impl Into<String>, target: Target, hostname: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            target,
+            targets: vec![target],
             header: Header::default(),
-            framing: Framing::default(),
+            framing: None,
             facility: 16,
             hostname: hostname.into(),
             tls: TlsConfig::default(),
@@ -152,6 +117,8 @@ impl Config {
             replay_records: 10_000,
             replay_age: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
+            failback: Duration::from_secs(60),
+            reconnect: None,
             close_timeout: Duration::from_secs(15),
             backoff: (Duration::from_secs(1), Duration::from_secs(60)),
         }
@@ -160,7 +127,9 @@ impl Config {
     /// Octets that a message may have, header included.
     fn max_message(&self) -> usize {
         let max = self.cef.max_record.max(cef::MIN_RECORD);
-        if let Target::Udp { .. } = self.target { max.min(MAX_DATAGRAM) } else { max }
+        // Whichever receiver gets it.
+        let udp = self.targets.iter().any(|target| matches!(target, Target::Udp { .. }));
+        if udp { max.min(MAX_DATAGRAM) } else { max }
     }
 }
 
@@ -170,6 +139,8 @@ pub enum SyslogError {
     Tls(#[from] TlsError),
     #[error("facility {0} is not one; RFC 5424 knows 0 to 23")]
     Facility(u8),
+    #[error("no receiver is given")]
+    NoReceiver,
 }
 
 /// The sink of one SIEM lane. Its task ends when the sink is dropped. Certificates are read now, so that a mistake in
@@ -178,11 +149,14 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
     if config.facility > 23 {
         return Err(SyslogError::Facility(config.facility));
     }
-    if let Target::Tls { host, .. } = &config.target {
+    if config.targets.is_empty() {
+        return Err(SyslogError::NoReceiver);
+    }
+    for host in config.targets.iter().filter(|target| target.is_tls()).filter_map(Target::host) {
         tls::client_config(&config.tls)?;
         tls::server_name(&config.tls, host)?;
     }
-    let stats = Arc::new(Stats::new(&config.name));
+    let stats = Arc::new(Stats::new(&config.name, &config.targets));
     let (commands, received) = mpsc::unbounded_channel();
     let (spares_back, spares) = std_mpsc::channel();
     let (alive, gone) = oneshot::channel();
@@ -204,12 +178,8 @@ pub struct Syslog {
     filter: cef::Filter,
     encoder: Encoder,
     header: HeaderWriter,
-    /// `None`: each record is a datagram.
-    framing: Option<Framing>,
     max_message: usize,
     sequence: u32,
-    /// The message being built.
-    message: Vec<u8>,
     open: Batch,
     seen: Seen,
     commands: mpsc::UnboundedSender<Command>,
@@ -235,10 +205,8 @@ impl Syslog {
             filter: config.filter,
             encoder: Encoder::new(config.cef.clone()),
             header: HeaderWriter::new(config.header, config.facility, &config.hostname),
-            framing: config.target.is_stream().then_some(config.framing),
             max_message: config.max_message(),
             sequence: 0,
-            message: Vec::new(),
             open: Batch::default(),
             seen: Seen::default(),
             commands,
@@ -250,26 +218,6 @@ impl Syslog {
 
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
-    }
-
-    fn frame(&mut self) {
-        let batch = &mut self.open.bytes;
-        match self.framing {
-            Some(Framing::OctetCounting) => {
-                batch.extend_from_slice(itoa::Buffer::new().format(self.message.len()).as_bytes());
-                batch.push(b' ');
-                batch.extend_from_slice(&self.message);
-            }
-            Some(Framing::Lf) => {
-                batch.extend_from_slice(&self.message);
-                batch.push(b'\n');
-            }
-            None => {
-                batch.extend_from_slice(&self.message);
-                self.open.datagrams.push(batch.len());
-            }
-        }
-        self.open.records += 1;
     }
 
     /// A lane whose task has died settles nothing any more; the process ends by the task's own panic.
@@ -293,19 +241,20 @@ impl Sink for Syslog {
         }
         self.sequence = if self.sequence >= LAST_SEQUENCE { 1 } else { self.sequence + 1 };
         let class = Class::of(flow);
-        self.message.clear();
+        let batch = &mut self.open;
+        let start = batch.bytes.len();
         let time = cef::event_time_ms(event);
-        let sequence = self.header.write(&mut self.message, class.syslog_severity, time, self.sequence);
-        let frame = Frame { budget: self.max_message.saturating_sub(self.message.len()), sequence };
-        self.encoder.encode_flow(event, flow, class, frame, &mut self.message);
-        self.frame();
+        let sequence = self.header.write(&mut batch.bytes, class.syslog_severity, time, self.sequence);
+        let header = batch.bytes.len() - start;
+        let frame = Frame { budget: self.max_message.saturating_sub(header), sequence };
+        self.encoder.encode_flow(event, flow, class, frame, &mut batch.bytes);
+        batch.ends.push(batch.bytes.len());
         Taken::Kept
     }
 
     fn fill(&self) -> Fill {
-        // A frame's length has six characters at most with its space.
-        let full = self.open.records > 0 && self.open.bytes.len() + self.max_message + 6 > BATCH_BYTES;
-        Fill { lines: usize::try_from(self.open.records).unwrap_or(usize::MAX), full }
+        let lines = self.open.records();
+        Fill { lines, full: lines > 0 && self.open.bytes.len() + self.max_message > BATCH_BYTES }
     }
 
     fn seal(&mut self, ticket: Ticket) -> usize {

@@ -1,18 +1,51 @@
 //! What a SIEM lane's link did, for metrics and for people.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-#[derive(Debug, Default)]
+use super::target::Target;
+
+/// What stands for it that a settled record was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The receiver said so of this record (RELP).
+    Acknowledged,
+    /// The receiver closed in answer to our close: it has read all before.
+    Closed,
+    /// The connection held for the whole replay window after it.
+    Window,
+    /// Nothing: a datagram.
+    None,
+}
+
+impl Proof {
+    pub const ALL: [Self; 4] = [Self::Acknowledged, Self::Closed, Self::Window, Self::None];
+
+    /// Its label in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::Closed => "closed",
+            Self::Window => "window",
+            Self::None => "none",
+        }
+    }
+}
+
+const NOBODY: usize = usize::MAX;
+
+#[derive(Debug)]
 pub struct Stats {
-    /// Name of the receiver.
+    /// Name of the destination.
     pub name: String,
+    /// The addresses of its receivers, in order of preference.
+    pub receivers: Vec<String>,
     /// Records handed to the kernel, repeats included.
     pub records: AtomicU64,
     /// Octets handed to the kernel, framing included.
     pub octets: AtomicU64,
-    /// Records settled over a transport that tells nothing of its losses (UDP, local socket).
-    pub unconfirmed: AtomicU64,
+    settled: [AtomicU64; Proof::ALL.len()],
     /// Connections that were up.
     pub connects: AtomicU64,
     /// Tries to connect that failed.
@@ -21,22 +54,68 @@ pub struct Stats {
     pub tls_errors: AtomicU64,
     /// Connections that broke.
     pub disconnects: AtomicU64,
+    /// Connections to another receiver than the one before.
+    pub switches: AtomicU64,
     /// Times that the lane was told to read again.
     pub rewinds: AtomicU64,
     /// Records in which something was cut or left out.
     pub truncated: AtomicU64,
     /// Records in which a character was replaced.
     pub sanitised: AtomicU64,
-    /// Sealed and not yet written.
+    /// Sealed and not yet written; over RELP, not yet acknowledged.
     pub unsent_bytes: AtomicUsize,
-    pub connected: AtomicBool,
+    /// The receiver that records go to, or [`NOBODY`].
+    current: AtomicUsize,
+    last: AtomicUsize,
     /// What went wrong last, for `check` and health; never a secret.
-    pub last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
 impl Stats {
-    pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+    pub(super) fn new(name: &str, targets: &[Target]) -> Self {
+        Self {
+            name: name.to_owned(),
+            receivers: targets.iter().map(ToString::to_string).collect(),
+            records: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
+            settled: Default::default(),
+            connects: AtomicU64::new(0),
+            connect_errors: AtomicU64::new(0),
+            tls_errors: AtomicU64::new(0),
+            disconnects: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            rewinds: AtomicU64::new(0),
+            truncated: AtomicU64::new(0),
+            sanitised: AtomicU64::new(0),
+            unsent_bytes: AtomicUsize::new(0),
+            current: AtomicUsize::new(NOBODY),
+            last: AtomicUsize::new(NOBODY),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    /// Records that were settled by this proof.
+    pub fn settled_by(&self, proof: Proof) -> u64 {
+        self.settled[proof as usize].load(Relaxed)
+    }
+
+    pub(super) fn settled(&self, proof: Proof, records: u64) {
+        self.settled[proof as usize].fetch_add(records, Relaxed);
+    }
+
+    /// Place of the receiver that records go to; `None` while there is no connection.
+    pub fn current(&self) -> Option<usize> {
+        Some(self.current.load(Relaxed)).filter(|receiver| *receiver != NOBODY)
+    }
+
+    pub(super) fn connected_to(&self, receiver: usize) {
+        self.current.store(receiver, Relaxed);
+        let last = self.last.swap(receiver, Relaxed);
+        self.switches.fetch_add(u64::from(last != receiver && last != NOBODY), Relaxed);
+    }
+
+    pub(super) fn disconnected(&self) {
+        self.current.store(NOBODY, Relaxed);
     }
 
     pub(super) fn set_error(&self, error: Option<String>) {

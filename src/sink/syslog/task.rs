@@ -11,8 +11,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::backoff::Backoff;
-use super::link::{Broken, ConnectError, Link};
+use super::batch::Batch;
+use super::connect::{ConnectError, connect};
+use super::link::{Broken, Event, Link};
+use super::receivers::Receivers;
+use super::stats::Proof;
 use super::{Config, Stats, UNSENT_LIMIT};
 use crate::lane::{Outcomes, Settled, Ticket};
 
@@ -20,25 +23,6 @@ use crate::lane::{Outcomes, Settled, Ticket};
 const STEADY: Duration = Duration::from_secs(10);
 /// The same complaint is repeated after this time at the earliest.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// Framed records, written in one go. Its buffers go back to the lane's thread and are used again.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) ticket: Option<Ticket>,
-    pub(super) bytes: Vec<u8>,
-    /// Where each datagram ends; empty on a stream.
-    pub(super) datagrams: Vec<usize>,
-    pub(super) records: u64,
-}
-
-impl Batch {
-    pub(super) fn clear(&mut self) {
-        self.ticket = None;
-        self.bytes.clear();
-        self.datagrams.clear();
-        self.records = 0;
-    }
-}
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -48,26 +32,38 @@ pub(super) enum Command {
     Finish,
 }
 
-/// A batch that was written and may still be lost.
+/// A batch that was written without an acknowledgement and may still be lost.
 #[derive(Debug)]
 struct Sent {
     ticket: Ticket,
+    /// In the batch.
     records: u64,
+    /// Of them, written to this link: others may have been acknowledged by one before.
+    written: u64,
     at: Instant,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
+/// A try to connect to one of the receivers, by its place in the order of preference.
+type Connecting = Pin<Box<dyn Future<Output = (usize, Result<Link, ConnectError>)> + Send>>;
 
 struct Task {
     config: Arc<Config>,
     outcomes: Outcomes,
     stats: Arc<Stats>,
     spares: std_mpsc::Sender<Batch>,
-    link: Option<Link>,
+    receivers: Receivers,
+    /// Where records go: at most one link at a time.
+    link: Option<(usize, Link)>,
     connecting: Option<Connecting>,
-    backoff: Backoff,
-    /// Sealed, not yet written.
-    unsent: VecDeque<Batch>,
+    /// A look whether a preferred receiver answers, while records go to another.
+    probing: Option<Connecting>,
+    /// The link that takes over as soon as the present one is closed.
+    successor: Option<(usize, Link)>,
+    /// When the link has lived long enough by the user's rule.
+    old_at: Option<Instant>,
+    /// Sealed, and not yet written; over RELP, not yet acknowledged.
+    queue: VecDeque<Batch>,
+    /// Of the present link, if it does not acknowledge.
     window: VecDeque<Sent>,
     window_records: u64,
     /// The lane was told to rewind and has not answered: everything it handed over before is void.
@@ -75,7 +71,8 @@ struct Task {
     finishing: bool,
     /// Closed after a finish: no new connection before there is something to send.
     parked: bool,
-    complaint: Complaint,
+    /// One for each receiver.
+    complaints: Vec<Complaint>,
 }
 
 /// Runs until the lane's half is gone.
@@ -87,15 +84,18 @@ pub(super) async fn run(
     spares: std_mpsc::Sender<Batch>,
 ) {
     let mut task = Task {
-        backoff: Backoff::new(config.backoff),
-        complaint: Complaint::default(),
+        receivers: Receivers::new(config.targets.len(), config.backoff, config.failback),
+        complaints: config.targets.iter().map(|_| Complaint::default()).collect(),
         config: Arc::new(config),
         outcomes,
         stats,
         spares,
         link: None,
         connecting: None,
-        unsent: VecDeque::new(),
+        probing: None,
+        successor: None,
+        old_at: None,
+        queue: VecDeque::new(),
         window: VecDeque::new(),
         window_records: 0,
         rewinding: false,
@@ -107,48 +107,46 @@ pub(super) async fn run(
         while let Ok(command) = commands.try_recv() {
             task.obey(command);
         }
+        task.settle_acknowledged();
         task.settle_passed();
-        if task.link.is_some() && !task.unsent.is_empty() {
-            task.write_next().await;
+        if task.act().await {
             continue;
         }
-        if task.finishing && task.unsent.is_empty() {
-            task.finish().await;
-            continue;
-        }
-        if task.link.is_none() && task.connecting.is_none() && !task.parked {
-            task.connecting = Some(connect(task.backoff.wait(), Arc::clone(&task.config)));
-        }
-        let deadline = task.window.front().map(|sent| sent.at + task.config.replay_age);
+        task.look_around();
+        let deadline = task.next_deadline();
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => task.obey(command),
                 None => return,
             },
-            connected = maybe(&mut task.connecting) => task.connected(connected),
-            broken = broken(&mut task.link) => task.lost(&broken, false),
+            (receiver, connected) = maybe(&mut task.connecting) => task.connected(receiver, connected),
+            (receiver, probed) = maybe(&mut task.probing) => task.probed(receiver, probed),
+            event = event(&mut task.link) => match event {
+                Event::Acknowledged => {}
+                Event::Broken(broken) => task.lost(&broken, false),
+            },
             () = until(deadline) => {}
         }
     }
 }
 
-fn connect(wait: Duration, config: Arc<Config>) -> Connecting {
+fn connect_after(wait: Duration, config: Arc<Config>, receiver: usize) -> Connecting {
     Box::pin(async move {
         sleep(wait).await;
-        Link::connect(&config).await
+        (receiver, connect(&config, &config.targets[receiver]).await)
     })
 }
 
-async fn maybe(connecting: &mut Option<Connecting>) -> Result<Link, ConnectError> {
+async fn maybe(connecting: &mut Option<Connecting>) -> (usize, Result<Link, ConnectError>) {
     match connecting {
         Some(connecting) => connecting.await,
         None => pending().await,
     }
 }
 
-async fn broken(link: &mut Option<Link>) -> Broken {
+async fn event(link: &mut Option<(usize, Link)>) -> Event {
     match link {
-        Some(link) => link.broken().await,
+        Some((_, link)) => link.event().await,
         None => pending().await,
     }
 }
@@ -169,29 +167,71 @@ impl Task {
             Command::Finish if self.rewinding => {}
             Command::Send(batch) => {
                 self.parked = false;
-                self.unsent.push_back(batch);
+                self.queue.push_back(batch);
             }
             Command::Finish => self.finishing = true,
         }
     }
 
-    fn connected(&mut self, result: Result<Link, ConnectError>) {
+    /// Does one thing that can be done now; false when there is nothing to do but wait.
+    async fn act(&mut self) -> bool {
+        let now = Instant::now();
+        if let Some((_, link)) = &self.link {
+            if link.answer_due().is_some_and(|due| due <= now) {
+                self.lost(&Broken::Unanswered(self.config.timeout), false);
+                return true;
+            }
+            let retiring = self.successor.is_some() || self.old_at.is_some_and(|at| at <= now);
+            if retiring && link.answer_due().is_none() {
+                self.retire().await;
+                return true;
+            }
+            if !retiring && link.room() > 0 && self.queue.iter().any(|batch| batch.unwritten() > 0) {
+                self.write_next().await;
+                return true;
+            }
+        }
+        if self.finishing && self.queue.is_empty() {
+            self.finish().await;
+            return true;
+        }
+        false
+    }
+
+    /// Sees to it that somebody is there to send to, and looks out for somebody better.
+    fn look_around(&mut self) {
+        if self.link.is_none() && self.connecting.is_none() && !self.parked {
+            let (receiver, wait) = self.receivers.next_try();
+            self.connecting = Some(connect_after(wait, Arc::clone(&self.config), receiver));
+        }
+        if self.link.is_some() && self.probing.is_none() && self.successor.is_none() {
+            let probe = self.receivers.next_probe();
+            self.probing = probe.map(|(receiver, wait)| connect_after(wait, Arc::clone(&self.config), receiver));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let window = self.window.front().map(|sent| sent.at + self.config.replay_age);
+        let answer = self.link.as_ref().and_then(|(_, link)| link.answer_due());
+        // A link that is old and waits for answers still is woken by them.
+        let old = self.old_at.filter(|at| *at > Instant::now());
+        [window, answer, old].into_iter().flatten().min()
+    }
+
+    fn connected(&mut self, receiver: usize, result: Result<Link, ConnectError>) {
         self.connecting = None;
         match result {
             Ok(link) => {
-                tracing::info!(siem = self.config.name, peer = %link.report, "connected to the SIEM");
-                self.stats.connects.fetch_add(1, Relaxed);
-                self.stats.connected.store(true, Relaxed);
-                self.stats.set_error(None);
-                self.complaint = Complaint::default();
-                self.link = Some(link);
+                self.receivers.connected(receiver);
+                self.adopt(receiver, link);
             }
             Err(error) => {
+                self.receivers.failed(receiver);
                 self.stats.connect_errors.fetch_add(1, Relaxed);
                 self.stats.tls_errors.fetch_add(u64::from(error.is_tls()), Relaxed);
                 let text = error.to_string();
-                if let Some(unsaid) = self.complaint.due() {
-                    tracing::warn!(siem = self.config.name, target = %self.config.target, error = text,
+                if let Some(unsaid) = self.complaints[receiver].due() {
+                    tracing::warn!(siem = self.config.name, target = %self.config.targets[receiver], error = text,
                         unsaid_times = unsaid, "cannot connect to the SIEM; trying again");
                 }
                 self.stats.set_error(Some(text));
@@ -199,59 +239,138 @@ impl Task {
         }
     }
 
+    fn adopt(&mut self, receiver: usize, link: Link) {
+        tracing::info!(siem = self.config.name, target = %self.config.targets[receiver], peer = %link.report,
+            "connected to the SIEM");
+        self.stats.connects.fetch_add(1, Relaxed);
+        self.stats.connected_to(receiver);
+        self.stats.set_error(None);
+        self.complaints[receiver] = Complaint::default();
+        self.old_at = self.config.reconnect.map(|age| link.since + age.mul_f64(0.9 + fastrand::f64() / 10.0));
+        self.link = Some((receiver, link));
+    }
+
+    /// A preferred receiver was tried while another one has the records.
+    fn probed(&mut self, receiver: usize, result: Result<Link, ConnectError>) {
+        self.probing = None;
+        if let Err(error) = &result {
+            tracing::debug!(siem = self.config.name, target = %self.config.targets[receiver], %error,
+                "a preferred receiver is still away");
+        }
+        let back = self.receivers.probed(receiver, result.is_ok());
+        let Ok(link) = result else { return };
+        match back {
+            true => {
+                tracing::info!(siem = self.config.name, target = %self.config.targets[receiver],
+                    "going back to a preferred receiver");
+                self.successor = Some((receiver, link));
+            }
+            // Closed in good order, beside the path of the records.
+            false => drop(tokio::spawn(link.close(self.config.close_timeout))),
+        }
+    }
+
     async fn write_next(&mut self) {
-        let (Some(link), Some(batch)) = (self.link.as_mut(), self.unsent.front()) else { return };
+        let Some((_, link)) = self.link.as_mut() else { return };
+        let Some(batch) = self.queue.iter_mut().find(|batch| batch.unwritten() > 0) else { return };
         if let Err(broken) = link.look().await {
             return self.lost(&broken, false);
         }
-        if let Err(broken) = link.write(batch, self.config.timeout).await {
-            return self.lost(&broken, true);
+        let before = batch.written;
+        match link.write(batch, self.config.timeout).await {
+            Err(broken) => return self.lost(&broken, true),
+            Ok(octets) => self.stats.octets.fetch_add(octets as u64, Relaxed),
+        };
+        self.stats.records.fetch_add((batch.written - before) as u64, Relaxed);
+        if link.acknowledges() {
+            return;
         }
-        let Some(batch) = self.unsent.pop_front() else { return };
-        self.stats.records.fetch_add(batch.records, Relaxed);
-        self.stats.octets.fetch_add(batch.bytes.len() as u64, Relaxed);
+        // A link without acknowledgements writes batches whole and in order.
+        let Some(batch) = self.queue.pop_front() else { return };
         if let Some(ticket) = batch.ticket {
-            self.window.push_back(Sent { ticket, records: batch.records, at: Instant::now() });
-            self.window_records += batch.records;
+            let (records, written) = (batch.records() as u64, (batch.records() - batch.acknowledged) as u64);
+            self.window.push_back(Sent { ticket, records, written, at: Instant::now() });
+            self.window_records += written;
         }
         self.give_back(batch);
     }
 
+    /// Settles batches of which the receiver said that it has all.
+    fn settle_acknowledged(&mut self) {
+        let mut count = self.link.as_mut().map_or(0, |(_, link)| link.take_acknowledged());
+        self.stats.settled(Proof::Acknowledged, count as u64);
+        while let Some(batch) = self.queue.front_mut() {
+            let here = count.min(batch.records() - batch.acknowledged);
+            batch.acknowledged += here;
+            count -= here;
+            if batch.acknowledged < batch.records() {
+                break;
+            }
+            let Some(batch) = self.queue.pop_front() else { break };
+            if let Some(ticket) = batch.ticket {
+                let delivered = batch.records() as u64;
+                self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
+            }
+            self.give_back(batch);
+        }
+    }
+
     /// Settles what is out of the window: so many records were written after it, or it is so old.
     fn settle_passed(&mut self) {
+        // A datagram settles by its window too, which proves nothing of it.
+        let proof = if self.link.as_ref().is_some_and(|(_, link)| link.confirms()) { Proof::Window } else { Proof::None };
         while let Some(first) = self.window.front() {
-            let after = self.window_records - first.records;
+            let after = self.window_records - first.written;
             if after < self.config.replay_records && first.at.elapsed() < self.config.replay_age {
                 break;
             }
-            self.settle_first();
+            self.settle_first(proof);
         }
     }
 
-    fn settle_first(&mut self) {
+    fn settle_first(&mut self, proof: Proof) {
         let Some(sent) = self.window.pop_front() else { return };
-        self.window_records -= sent.records;
-        if !self.config.target.is_stream() {
-            self.stats.unconfirmed.fetch_add(sent.records, Relaxed);
-        }
+        self.window_records -= sent.written;
+        self.stats.settled(proof, sent.written);
         self.outcomes.settled(Settled { ticket: sent.ticket, delivered: sent.records, rejected: 0, dropped: 0 });
     }
 
-    /// The connection is over. Whatever of it is not settled may be lost: the lane reads all of it again, in order, and
-    /// so what waits behind it. `writing`: nobody knows how much of the next batch went out.
+    /// The connection is over. What was not acknowledged is written again to the next one. What is out of our hands and
+    /// not settled may be lost: the lane reads all of it again, in order, and so what waits behind it. `writing`: nobody
+    /// knows how much of the next batch went out.
     fn lost(&mut self, broken: &Broken, writing: bool) {
-        let steady = self.link.take().is_some_and(|link| link.since.elapsed() >= STEADY);
-        if steady {
-            self.backoff.reset();
-        }
+        self.settle_acknowledged();
+        let Some((receiver, link)) = self.take_link() else { return };
+        let steady = link.since.elapsed() >= STEADY && !broken.is_deaf();
+        self.receivers.lost(steady);
         self.stats.disconnects.fetch_add(1, Relaxed);
-        self.stats.connected.store(false, Relaxed);
         let reason = broken.to_string();
-        tracing::warn!(siem = self.config.name, target = %self.config.target, reason,
-            unsettled_records = self.window_records, "lost the connection to the SIEM");
+        if let Some(unsaid) = self.complaints[receiver].due() {
+            tracing::warn!(siem = self.config.name, peer = link.report.address, reason,
+                unsettled_records = self.window_records, unsaid_times = unsaid, "lost the connection to the SIEM");
+        }
         self.stats.set_error(Some(reason));
-        if writing || !self.window.is_empty() {
+        if link.acknowledges() {
+            self.queue.iter_mut().for_each(Batch::forget_written);
+        } else if writing || !self.window.is_empty() {
             self.rewind();
+        }
+        self.succeed();
+    }
+
+    /// The present link, which is none any more.
+    fn take_link(&mut self) -> Option<(usize, Link)> {
+        self.probing = None;
+        self.old_at = None;
+        self.stats.disconnected();
+        self.link.take()
+    }
+
+    /// The link that was to take over does so.
+    fn succeed(&mut self) {
+        if let Some((receiver, link)) = self.successor.take() {
+            self.receivers.returned(receiver);
+            self.adopt(receiver, link);
         }
     }
 
@@ -259,12 +378,19 @@ impl Task {
         self.window.clear();
         self.window_records = 0;
         self.finishing = false;
-        while let Some(batch) = self.unsent.pop_front() {
+        while let Some(batch) = self.queue.pop_front() {
             self.give_back(batch);
         }
         self.rewinding = true;
         self.stats.rewinds.fetch_add(1, Relaxed);
         self.outcomes.rewind();
+    }
+
+    /// Closes a link that does its work, because another one takes over or because it is old.
+    async fn retire(&mut self) {
+        self.close().await;
+        self.receivers.start_over();
+        self.succeed();
     }
 
     /// Everything is written: close, and settle once the peer has closed in answer. A peer that does not leaves the rest
@@ -273,27 +399,31 @@ impl Task {
         self.finishing = false;
         self.parked = true;
         self.connecting = None;
-        self.backoff.reset();
-        if let Some(link) = self.link.take() {
-            self.stats.connected.store(false, Relaxed);
-            match link.close(self.config.close_timeout).await {
-                Ok(()) => {}
-                // Not lost for sure and not delivered for sure: a lane that stops leaves it to the next start, another
-                // one reads it again.
-                Err(broken) => {
-                    tracing::warn!(siem = self.config.name, reason = %broken,
-                        unsettled_records = self.window_records,
-                        "the SIEM did not close in answer to our close; what is not settled is sent again");
-                    if !self.window.is_empty() {
-                        return self.rewind();
-                    }
-                }
+        self.successor = None;
+        self.receivers.start_over();
+        if self.close().await {
+            self.outcomes.finished();
+        }
+    }
+
+    /// Closes the link and settles what the peer has then read. False when it did not close in answer: not lost for sure
+    /// and not delivered for sure, so a lane that stops leaves it to the next start, another one reads it again.
+    async fn close(&mut self) -> bool {
+        if let Some((_, link)) = self.take_link() {
+            let proof = if link.confirms() { Proof::Closed } else { Proof::None };
+            if let Err(broken) = link.close(self.config.close_timeout).await
+                && !self.window.is_empty()
+            {
+                tracing::warn!(siem = self.config.name, reason = %broken, unsettled_records = self.window_records,
+                    "the SIEM did not close in answer to our close; what is not settled is sent again");
+                self.rewind();
+                return false;
+            }
+            while !self.window.is_empty() {
+                self.settle_first(proof);
             }
         }
-        while !self.window.is_empty() {
-            self.settle_first();
-        }
-        self.outcomes.finished();
+        true
     }
 
     fn give_back(&mut self, mut batch: Batch) {

@@ -231,7 +231,7 @@ fn over_tcp_with_counted_octets() {
 
 #[test]
 fn over_tcp_with_line_feeds() {
-    arrives("tcp", |config| config.framing = Framing::Lf, " TRAFFIC ");
+    arrives("tcp", |config| config.framing = Some(Framing::Lf), " TRAFFIC ");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn over_udp() {
 fn with_the_old_header() {
     let old = |config: &mut Config| {
         config.header = Header::Rfc3164Tagged;
-        config.framing = Framing::Lf;
+        config.framing = Some(Framing::Lf);
     };
     arrives("tcp", old, " tidegate: ");
 }
@@ -275,7 +275,8 @@ fn a_fingerprint_stands_for_authority_and_name() {
     let Some(rsyslog) = Rsyslog::start("wrongname") else { return };
     let probe = |tls: TlsConfig| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(syslog::probe(&Config { tls, ..config(rsyslog.target("tls")) }))
+        let config = Config { tls, ..config(rsyslog.target("tls")) };
+        runtime.block_on(syslog::probe(&config)).pop().expect("one receiver").1
     };
     assert!(probe(tls(Some("client"))).is_err());
     let named =

@@ -287,7 +287,7 @@ fn traces_of_one_flow_are_one_record_a_batch() {
 fn lf_framing_ends_each_record() {
     let (listener, target) = listen();
     let mut lane = Lane::new(target, |config| {
-        config.framing = Framing::Lf;
+        config.framing = Some(Framing::Lf);
         config.header = Header::Rfc3164;
     });
     lane.send(5);
@@ -316,7 +316,7 @@ fn datagrams_are_one_record_each_and_settle_unconfirmed() {
     lane.sink.finish();
     lane.settled(ticket, 2);
     assert!(matches!(lane.wake(), Wake::Finished));
-    assert_eq!(lane.sink.stats.unconfirmed.load(Relaxed), 2);
+    assert_eq!(lane.sink.stats.settled_by(Proof::None), 2);
 }
 
 #[test]
@@ -388,11 +388,12 @@ fn a_probe_tells_where_it_ended_up() {
     let config = Config::new("test", target.clone(), "n");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let peer = std::thread::spawn(move || drop(accept(&listener)));
-    let report = runtime.block_on(probe(&config)).unwrap();
+    let probe = || runtime.block_on(probe(&config)).pop().unwrap().1;
+    let report = probe().unwrap();
     peer.join().unwrap();
     let Target::Tcp { port, .. } = target else { unreachable!() };
     assert_eq!(report.to_string(), format!("connected to 127.0.0.1:{port}"));
-    let error = runtime.block_on(probe(&config)).unwrap_err().to_string();
+    let error = probe().unwrap_err().to_string();
     assert!(error.contains("Connection refused") && error.contains("check that the receiver listens"), "{error}");
 }
 
