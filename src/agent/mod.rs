@@ -1,8 +1,10 @@
 //! The running agent: lanes on their threads, one current-thread runtime for all network work, a server of metrics and
 //! health, and the watch over files that change. The only file, with `cli`, `config` and `demo`, that names every room.
 
+pub mod backfill;
 mod configured;
 mod numbers;
+pub mod replay;
 mod supervise;
 
 pub use configured::configured;

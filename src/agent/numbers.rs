@@ -88,6 +88,11 @@ pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
             &stats.second_copies,
         ),
         counter(
+            "tidegate_elastic_dead_letter_evicted_documents",
+            "Dead letters given up for newer ones under drop_oldest; they stay counted as rejected",
+            &stats.dead_letter_evicted_documents,
+        ),
+        counter(
             "tidegate_elastic_dead_letter_evicted_bytes",
             "Dead letters given up for newer ones",
             &stats.dead_letter_evicted_bytes,

@@ -3,13 +3,17 @@
 //! Standard output carries data alone; messages go to standard error. A verb returns how it ended as an [`Exit`]; an
 //! error that it returns is printed once, here, with its chain.
 
+mod backfill;
 mod check;
 mod config;
 mod connect;
 mod convert;
+mod dead_letter;
 mod demo;
 mod input;
 mod lines;
+mod progress;
+mod replay;
 mod run;
 mod setup;
 mod version;
@@ -42,6 +46,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    #[command(name = "dead-letter")]
+    DeadLetter(dead_letter::Args),
+    Replay(replay::Args),
+    Backfill(backfill::Args),
     Check(check::Args),
     Config(config::Args),
     Convert(convert::Args),
@@ -61,6 +69,8 @@ pub enum Exit {
     CheckFailed,
     /// Some lines were refused, the others are done.
     Partial,
+    /// Somebody interrupted it; what was done is noted.
+    Interrupted,
 }
 
 impl Exit {
@@ -70,6 +80,7 @@ impl Exit {
             Self::Failed => 1,
             Self::CheckFailed => 3,
             Self::Partial => 4,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -107,6 +118,9 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(verb: &Verb, matches: &ArgMatches) -> anyhow::Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(args, matches),
+        Verb::DeadLetter(args) => dead_letter::run(args),
+        Verb::Replay(args) => replay::run(args, matches),
+        Verb::Backfill(args) => backfill::run(args, matches),
         Verb::Check(args) => check::run(args, matches),
         Verb::Config(args) => config::run(args, matches),
         Verb::Convert(args) => convert::run(args),

@@ -70,7 +70,7 @@ fn load_again(input: &Input, once: Option<Duration>) -> Result<agent::Loaded, St
 
 /// SIGTERM and SIGINT stop, SIGHUP reads everything again. A thread of its own waits for them, so that they are heard
 /// whatever the lanes do.
-fn signals() -> std::io::Result<Receiver<Signal>> {
+pub fn signals() -> std::io::Result<Receiver<Signal>> {
     let (sender, receiver) = channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut term, mut int, mut hup) = {

@@ -73,6 +73,12 @@ impl LineId {
         (id.len() == LINE_ID_LEN && time > 0).then_some(time)
     }
 
+    /// An id that was written before; `None` when the text has not its form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id: [u8; LINE_ID_LEN] = text.as_bytes().try_into().ok()?;
+        id.iter().all(|byte| ALPHABET.contains(byte)).then_some(Self(id))
+    }
+
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -113,6 +119,16 @@ mod tests {
         let id = LineId::new(Some(1_597_166_383), key, 1234, b"{\"a\":1}");
         assert_eq!(id.as_str().len(), LINE_ID_LEN);
         assert_eq!(id.as_str(), "0UBhBjCiYoxqbKs3n-----IHBMYSXzwW4E5");
+    }
+
+    #[test]
+    fn only_an_id_is_parsed_as_one() {
+        let id = LineId::new(Some(7), FileKey(1), 3, b"x");
+        assert_eq!(LineId::parse(id.as_str()), Some(id));
+        let (short, foreign) = ("0".repeat(LINE_ID_LEN - 1), format!("{}\"", "0".repeat(LINE_ID_LEN - 1)));
+        for text in ["", &short, &foreign] {
+            assert_eq!(LineId::parse(text), None, "{text}");
+        }
     }
 
     #[test]

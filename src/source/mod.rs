@@ -3,5 +3,6 @@
 pub mod checkpoint;
 pub mod spool;
 pub mod stats;
+pub mod list;
 pub mod tail;
 pub mod watch;

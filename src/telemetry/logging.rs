@@ -12,10 +12,20 @@ pub enum Format {
 /// Sets up the process's logs once; a second call changes nothing. `level` is a level or a filter
 /// (`info,tidegate::lane=debug`).
 pub fn init(level: &str, format: Format, colour: bool) {
+    init_with(level, format, colour, std::io::stderr);
+}
+
+/// As [`init`], onto another writer.
+pub fn init_with<W: std::io::Write + 'static>(
+    level: &str,
+    format: Format,
+    colour: bool,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) {
     // Libraries below us speak of each connection; what matters of it is said by our own rooms.
     let filter = EnvFilter::try_new(format!("{level},hyper=warn,reqwest=warn,rustls=warn,elasticsearch=warn"))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let _ = match format {
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         Format::Text => builder.with_ansi(colour).with_target(false).try_init(),

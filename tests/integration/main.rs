@@ -8,6 +8,7 @@ mod elastic;
 mod end_to_end;
 mod kube;
 mod layers;
+mod letters;
 mod restart;
 mod siem;
 mod support;

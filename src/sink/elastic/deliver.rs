@@ -367,6 +367,7 @@ impl Work {
         self.settled.rejected += written.kept;
         self.settled.dropped += written.dropped;
         self.ship.stats.dead_letter_evicted_bytes.add(written.evicted_bytes);
+        self.ship.stats.dead_letter_evicted_documents.add(written.evicted_letters);
         for (_, refusal) in refusals {
             self.ship.stats.rejected(Class::of(&refusal.kind)).add(1);
         }
@@ -433,7 +434,8 @@ impl Ship {
             Hold::Unreachable => "check hosts, network policies and the peer's certificate".to_owned(),
             Hold::NoSecret => "make the secret readable".to_owned(),
             Hold::DeadLetter => {
-                "look at the dead letter's files, then move or delete them; or set when_full: drop_oldest".to_owned()
+                "see `tidegate dead-letter`, mend what is refused and run `tidegate replay`; or set when_full: drop_oldest"
+                    .to_owned()
             }
         }
     }

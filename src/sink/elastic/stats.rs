@@ -79,7 +79,8 @@ pub struct Stats {
     pub possible_repeats: Counter,
     /// Second copies that were seen: the stream rolled over in the very moment.
     pub second_copies: Counter,
-    /// Bytes of dead letters that gave way to newer ones.
+    /// Dead letters that gave way to newer ones, and their bytes. They were counted as rejected, and stay so.
+    pub dead_letter_evicted_documents: Counter,
     pub dead_letter_evicted_bytes: Counter,
     rejected: [Counter; Class::ALL.len()],
     holds: [AtomicU64; Hold::ALL.len()],
@@ -101,6 +102,7 @@ impl Stats {
             found_documents: Counter::default(),
             possible_repeats: Counter::default(),
             second_copies: Counter::default(),
+            dead_letter_evicted_documents: Counter::default(),
             dead_letter_evicted_bytes: Counter::default(),
             rejected: Default::default(),
             holds: Default::default(),

@@ -9,7 +9,7 @@
 mod content;
 mod keep;
 mod patterns;
-mod reader;
+pub mod reader;
 mod zstd;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

@@ -79,6 +79,11 @@ impl Reader {
         self.file.metadata()
     }
 
+    /// Bytes of a compressed file that its decoder has taken so far.
+    pub fn taken(&self) -> io::Result<u64> {
+        Ok(rustix::fs::tell(&self.file)?)
+    }
+
     pub fn is_plain(&self) -> bool {
         self.packing == Packing::Plain
     }

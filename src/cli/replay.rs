@@ -1,0 +1,158 @@
+//! `tidegate replay`: dead letters once more.
+
+use std::io::Write as _;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use clap::ArgMatches;
+use serde_json::json;
+
+use super::dead_letter::PickArgs;
+use super::progress::{Moment, Progress, When, grouped};
+use super::{Exit, Output, check, input, run as agent_run};
+use crate::agent::Signal;
+use crate::agent::replay::{self, Counts, End};
+use crate::config::{Span, rooms};
+
+/// Send dead letters again
+///
+/// Sends the documents as they stand, under the same ids: mend the mapping, the pipeline or the template first. What is
+/// delivered leaves the dead letter; what is there already counts as delivered; what is refused again stays, with its new
+/// reason, and is not tried twice. An interrupted replay goes on where it was. It may run beside the agent. Only the
+/// Elasticsearch lane has dead letters: a SIEM refuses nothing.
+/// Exit code 0: all delivered, 4: some were refused again, 1: the peer stayed away for --timeout, 130: interrupted.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  $ tidegate replay -c /etc/tidegate/tidegate.yaml --dry-run\n  \
+    $ tidegate replay -c /etc/tidegate/tidegate.yaml --reason document_parsing_exception --progress json")]
+pub struct Args {
+    #[command(flatten)]
+    input: input::ConfigArgs,
+
+    #[command(flatten)]
+    pick: PickArgs,
+
+    /// Lane whose letters are sent; backfill-elasticsearch has those of backfills
+    #[arg(long, value_name = "LANE", default_value = rooms::ELASTICSEARCH_LANE)]
+    lane: String,
+
+    /// Count the letters that would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How long the peer may decide nothing
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "TIDEGATE_TIMEOUT")]
+    timeout: Span,
+
+    /// Show how far it is
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", env = "TIDEGATE_PROGRESS")]
+    progress: When,
+
+    /// Form of the summary
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let mut input = args.input.input(matches);
+    input.without_sources = true;
+    if args.lane.starts_with("siem") {
+        anyhow::bail!("{}: a SIEM refuses nothing over syslog, so its lane has no dead letters to send", args.lane);
+    }
+    let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
+    let Some(mut sink) = rooms::elastic(&loaded.config) else {
+        anyhow::bail!("no Elasticsearch is configured; give --elasticsearch URL, or -c FILE with sinks.elasticsearch");
+    };
+    sink.dead_letter.dir.set_file_name(&args.lane);
+    sink.dead_letter.lane.clone_from(&args.lane);
+    let config = replay::Config {
+        sink,
+        pick: args.pick.pick(),
+        timeout: args.timeout.0,
+        deadline: loaded.config.shutdown.deadline.0,
+    };
+    if args.dry_run {
+        let counts = replay::count(&config.sink.dead_letter.dir, &config.pick)?;
+        print(args.output, true, End::Done, &counts, 0.0)?;
+        return Ok(Exit::Done);
+    }
+    let (signals, started) = (agent_run::signals()?, Instant::now());
+    let mut progress = Progress::start("replay", args.progress, "warn");
+    let result = replay::replay(&config, |counts| {
+        progress.show(&moment(counts));
+        stop_wanted(&signals)
+    });
+    progress.end();
+    let (end, counts) = result?;
+    print(args.output, false, end, &counts, started.elapsed().as_secs_f64())?;
+    if end == End::Away {
+        eprintln!("tidegate: Elasticsearch decided nothing for {}; what is left stays in the dead letter", args.timeout);
+    }
+    Ok(exit(end, &counts))
+}
+
+pub fn stop_wanted(signals: &Receiver<Signal>) -> bool {
+    signals.try_iter().any(|signal| signal == Signal::Stop)
+}
+
+fn exit(end: End, counts: &Counts) -> Exit {
+    match end {
+        End::Stopped => Exit::Interrupted,
+        End::Away => Exit::Failed,
+        End::Done if counts.refused + counts.unsendable > 0 => Exit::Partial,
+        End::Done => Exit::Done,
+    }
+}
+
+fn moment(counts: &Counts) -> Moment {
+    Moment {
+        done_bytes: counts.sent_bytes,
+        total_bytes: counts.picked_bytes,
+        lines: counts.picked - counts.left,
+        numbers: vec![
+            ("delivered", counts.delivered),
+            ("duplicates", counts.duplicates),
+            ("refused", counts.refused),
+        ],
+        file: None,
+    }
+}
+
+fn print(output: Output, dry_run: bool, end: End, counts: &Counts, seconds: f64) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if output == Output::Json {
+        let summary = json!({
+            "dry_run": dry_run,
+            "end": match end { End::Done => "done", End::Stopped => "interrupted", End::Away => "peer_away" },
+            "letters": counts.picked,
+            "bytes": counts.picked_bytes,
+            "delivered": counts.delivered,
+            "duplicates": counts.duplicates,
+            "refused": counts.refused,
+            "unsendable": counts.unsendable,
+            "left": counts.left,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+        });
+        writeln!(out, "{summary}")?;
+    } else if dry_run {
+        writeln!(
+            out,
+            "would send {} letters, {} bytes; {} cannot be sent",
+            grouped(counts.left),
+            grouped(counts.picked_bytes),
+            grouped(counts.unsendable)
+        )?;
+    } else {
+        writeln!(
+            out,
+            "letters {} = delivered {} ({} were there already) + refused again {} + not sendable {} + left {}, in {seconds:.1} s",
+            grouped(counts.picked),
+            grouped(counts.delivered),
+            grouped(counts.duplicates),
+            grouped(counts.refused),
+            grouped(counts.unsendable),
+            grouped(counts.left),
+        )?;
+    }
+    out.flush()?;
+    Ok(())
+}
