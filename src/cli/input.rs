@@ -169,11 +169,19 @@ impl Changes<'_> {
     }
 
     fn push(&mut self, id: &str, what: What) {
-        let origin = match self.matches.value_source(id) {
-            Some(ValueSource::EnvVariable) => Origin::Env(format!("TIDEGATE_{}", id.to_uppercase())),
-            _ => Origin::Flag(format!("--{}", id.replace('_', "-"))),
-        };
-        self.list.push(Override { what, origin });
+        self.list.push(Override { what, origin: origin(self.matches, id) });
+    }
+}
+
+/// A flag of one verb alone that stands above a key of the file.
+pub fn above(matches: &ArgMatches, id: &str, path: &'static str, value: Value) -> Override {
+    Override::set(path, value, origin(matches, id))
+}
+
+fn origin(matches: &ArgMatches, id: &str) -> Origin {
+    match matches.value_source(id) {
+        Some(ValueSource::EnvVariable) => Origin::Env(format!("TIDEGATE_{}", id.to_uppercase())),
+        _ => Origin::Flag(format!("--{}", id.replace('_', "-"))),
     }
 }
 

@@ -1,48 +1,244 @@
-//! `tidegate setup`: what must stand in Elasticsearch before flows arrive.
+//! `tidegate setup`: what must stand in Elasticsearch or OpenSearch before flows arrive.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::ArgMatches;
+use serde_json::json;
 
-use super::{Exit, check, input};
-use crate::config::rooms;
-use crate::setup;
+use super::{Exit, block_on, check, input};
+use crate::config::{self, Config, Span, rooms};
+use crate::net::product::Product;
+use crate::setup::{self, Choice, Part};
 
 /// Install templates and lifecycle in Elasticsearch or OpenSearch
 ///
-/// Can be repeated: a second run changes nothing. Objects of the same name that others manage are left alone, unless
-/// forced. It wants other rights than shipping does: manage_index_templates, and manage_ilm.
+/// Can be repeated: a second run changes nothing. Objects of the same name that others manage, or a newer tidegate
+/// installed, are left alone, unless forced. What the server has no room for is passed over and said. It wants other rights
+/// than shipping does: deploy/docs/elasticsearch.md lists them, --only roles installs them.
+///
+/// Exit code 0 when all is as it should be, 1 when it could not be done, 3 when --diff found differences, 4 when a part was
+/// passed over.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  \
-    $ tidegate setup --elasticsearch https://es:9200 --username elastic --password-file password --ca-file ca.crt")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  \
+    $ tidegate setup --elasticsearch https://es:9200 --username elastic --password-file password --ca-file ca.crt\n  \
+    $ tidegate setup --export templates --for opensearch@2.19 --lifecycle none\n  \
+    $ tidegate setup verify -c tidegate.yaml"
+)]
 pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
     #[command(flatten)]
     input: input::ConfigArgs,
 
+    #[command(flatten)]
+    chosen: Chosen,
+
     /// Show the requests, and change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["diff", "export"])]
     dry_run: bool,
+
+    /// Compare with what is installed, field by field, and change nothing
+    #[arg(long, conflicts_with_all = ["export", "force"])]
+    diff: bool,
+
+    /// Write everything as files with a script that sends them; no server is asked
+    #[arg(long, value_name = "DIR", conflicts_with = "force")]
+    export: Option<PathBuf>,
+
+    /// With --export: elasticsearch or opensearch, of which version
+    #[arg(long = "for", value_name = "PRODUCT[@VERSION]", requires = "export", value_parser = setup::product, default_value = "elasticsearch")]
+    product: Product,
+
+    /// Only these parts; repeatable, or with commas
+    ///
+    /// Without it: all but roles, which want an administrator of security; --export writes roles, too.
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<PartName>,
 
     /// Put everything, also over what others manage
     #[arg(long)]
     force: bool,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Verify(Verify),
+}
+
+/// Write a probe document, read it back, look at its mapping, and remove it
+///
+/// It goes into a data stream of its own, logs-calico.flow-tidegate_verify_…, which is removed in any case. Exit code 0 when
+/// all is good, 3 when something is not.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  $ tidegate setup verify -c tidegate.yaml\n  \
+    $ tidegate setup verify --elasticsearch https://es:9200 --api-key-file key --ca-file ca.crt")]
+struct Verify {
+    #[command(flatten)]
+    input: input::ConfigArgs,
+}
+
+/// What stands above `sinks.elasticsearch.setup` of the file.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What is installed")]
+struct Chosen {
+    /// Who makes new indices and deletes old ones: auto, ilm, data_stream, ism or none
+    #[arg(long, env = "TIDEGATE_LIFECYCLE")]
+    lifecycle: Option<String>,
+
+    /// Age at which flows are deleted
+    #[arg(long, value_name = "DURATION", env = "TIDEGATE_RETENTION")]
+    retention: Option<Span>,
+
+    /// standard or logsdb
+    #[arg(long, value_name = "MODE", env = "TIDEGATE_INDEX_MODE")]
+    index_mode: Option<String>,
+
+    /// best_compression or default
+    #[arg(long, env = "TIDEGATE_CODEC")]
+    codec: Option<String>,
+
+    /// true or false: use the failure store where there is one
+    #[arg(long, value_name = "BOOLEAN", env = "TIDEGATE_FAILURE_STORE")]
+    failure_store: Option<bool>,
+
+    /// Keep an hourly summary for this long
+    #[arg(long, value_name = "DURATION", env = "TIDEGATE_HISTORY")]
+    history: Option<Span>,
+}
+
+impl Chosen {
+    fn overrides(&self, matches: &ArgMatches) -> Vec<config::Override> {
+        let span = |span: &Option<Span>| span.map(|span| json!(span));
+        [
+            ("lifecycle", "sinks.elasticsearch.setup.lifecycle", self.lifecycle.as_ref().map(|text| json!(text))),
+            ("retention", "sinks.elasticsearch.setup.retention", span(&self.retention)),
+            ("index_mode", "sinks.elasticsearch.setup.index_mode", self.index_mode.as_ref().map(|text| json!(text))),
+            ("codec", "sinks.elasticsearch.setup.codec", self.codec.as_ref().map(|text| json!(text))),
+            ("failure_store", "sinks.elasticsearch.setup.failure_store", self.failure_store.map(|flag| json!(flag))),
+            ("history", "sinks.elasticsearch.setup.history", span(&self.history)),
+        ]
+        .into_iter()
+        .filter_map(|(id, path, value)| Some(input::above(matches, id, path, value?)))
+        .collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PartName {
+    Lifecycle,
+    Pipelines,
+    Templates,
+    /// Of the history
+    Transforms,
+    /// None ship yet
+    Dashboards,
+    Roles,
+}
+
+impl From<PartName> for Part {
+    fn from(name: PartName) -> Self {
+        match name {
+            PartName::Lifecycle => Self::Lifecycle,
+            PartName::Pipelines => Self::Pipelines,
+            PartName::Templates => Self::Templates,
+            PartName::Transforms => Self::Transforms,
+            PartName::Dashboards => Self::Dashboards,
+            PartName::Roles => Self::Roles,
+        }
+    }
+}
+
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    if let Some(Verb::Verify(verify)) = &args.verb {
+        return self::verify(verify, matches);
+    }
+    let mut input = args.input.input(matches);
+    input.without_sources = true;
+    input.overrides.extend(args.chosen.overrides(matches));
+    if let Some(dir) = &args.export {
+        return export(args, input, dir);
+    }
+    let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
+    let (server, choice) = (server(&loaded.config)?, rooms::choice(&loaded.config));
+    let mut out = std::io::stdout().lock();
+    let exit = block_on(install(args, &server, &choice, &mut out))??;
+    out.flush()?;
+    Ok(exit)
+}
+
+fn server(config: &Config) -> anyhow::Result<setup::Config> {
+    rooms::setup(config).ok_or_else(|| {
+        anyhow::anyhow!("no Elasticsearch is configured; give --elasticsearch URL, or -c FILE with sinks.elasticsearch")
+    })
+}
+
+fn parts(args: &Args, usual: &[Part]) -> Vec<Part> {
+    if args.only.is_empty() { usual.to_vec() } else { args.only.iter().map(|part| Part::from(*part)).collect() }
+}
+
+async fn install(
+    args: &Args,
+    server: &setup::Config,
+    choice: &Choice,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<Exit> {
+    let (wire, product) = setup::connect(server).await?;
+    let objects = setup::chosen(&wire, product, choice, &parts(args, &Part::USUAL), out).await?;
+    if args.diff {
+        let compared = setup::diff(&wire, &objects, out).await?;
+        eprintln!("equal {}, different {}, impossible here {}", compared.equal, compared.different, compared.lacking);
+        return Ok(exit(compared.different > 0, compared.lacking > 0));
+    }
+    let options = setup::Options { dry_run: args.dry_run, force: args.force };
+    let summary = setup::apply(&wire, &objects, options, out).await?;
+    let would = if args.dry_run { "would be " } else { "" };
+    eprintln!(
+        "{would}created {}, {would}updated {}, unchanged {}, passed over {}",
+        summary.created, summary.updated, summary.unchanged, summary.lacking
+    );
+    Ok(exit(false, summary.lacking > 0))
+}
+
+fn exit(different: bool, lacking: bool) -> Exit {
+    match (different, lacking) {
+        (true, _) => Exit::CheckFailed,
+        (_, true) => Exit::Partial,
+        _ => Exit::Done,
+    }
+}
+
+/// Needs neither a server nor a configuration: a host that nobody is asked at stands in for one.
+fn export(args: &Args, mut input: config::Input, dir: &std::path::Path) -> anyhow::Result<Exit> {
+    let asked = config::Origin::Flag("--export".to_owned());
+    if input.file.is_none() {
+        input.overrides.push(config::Override::set("sinks.elasticsearch.hosts", json!(["http://127.0.0.1:9200"]), asked));
+    }
+    let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
+    let choice = rooms::choice(&loaded.config);
+    let files = setup::files(args.product, &choice, &parts(args, &Part::ALL))?;
+    setup::export(dir, &files)?;
+    let mut out = std::io::stdout().lock();
+    for (name, _) in &files {
+        writeln!(out, "{}", dir.join(name).display())?;
+    }
+    eprintln!("written for {}: {} files", args.product, files.len());
+    Ok(Exit::Done)
+}
+
+fn verify(args: &Verify, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let mut input = args.input.input(matches);
     input.without_sources = true;
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
-    let Some(config) = rooms::setup(&loaded.config) else {
-        anyhow::bail!("no Elasticsearch is configured; give --elasticsearch URL, or -c FILE with sinks.elasticsearch");
-    };
-    let options = setup::Options { dry_run: args.dry_run, force: args.force };
+    let server = server(&loaded.config)?;
     let mut out = std::io::stdout().lock();
-    let summary = super::block_on(setup::run(&config, options, &mut out))??;
+    let checks = block_on(async {
+        let (wire, product) = setup::connect(&server).await?;
+        setup::verify(&wire, product, &mut out).await
+    })??;
     out.flush()?;
-    let would = if args.dry_run { "would be " } else { "" };
-    eprintln!(
-        "{would}created {}, {would}updated {}, unchanged {}",
-        summary.created, summary.updated, summary.unchanged
-    );
-    Ok(Exit::Done)
+    Ok(if checks.iter().all(|check| check.good) { Exit::Done } else { Exit::CheckFailed })
 }

@@ -99,6 +99,34 @@ pub fn setup(config: &Config) -> Option<setup::Config> {
     Some(setup::Config { hosts: hosts(shape), auth: auth(shape), tls: tls(&shape.tls) })
 }
 
+/// What `setup` is to install. Without an Elasticsearch sink, the defaults.
+pub fn choice(config: &Config) -> setup::Choice {
+    let shape = config.sinks.elasticsearch.as_ref().map(|sink| sink.setup.clone()).unwrap_or_default();
+    setup::Choice {
+        lifecycle: match shape.lifecycle {
+            shape::Lifecycle::Auto => setup::Lifecycle::Auto,
+            shape::Lifecycle::Ilm => setup::Lifecycle::Ilm,
+            shape::Lifecycle::DataStream => setup::Lifecycle::DataStream,
+            shape::Lifecycle::Ism => setup::Lifecycle::Ism,
+            shape::Lifecycle::None => setup::Lifecycle::None,
+        },
+        retention: shape.retention.0,
+        warm: shape.warm.map(|age| age.0),
+        cold: shape.cold.map(|age| age.0),
+        frozen: shape.frozen.map(|frozen| (frozen.after.0, frozen.repository)),
+        index_mode: match shape.index_mode {
+            shape::IndexMode::Standard => setup::IndexMode::Standard,
+            shape::IndexMode::Logsdb => setup::IndexMode::Logsdb,
+        },
+        codec: match shape.codec {
+            shape::Codec::Default => setup::Codec::Default,
+            shape::Codec::BestCompression => setup::Codec::BestCompression,
+        },
+        failure_store: shape.failure_store,
+        history: shape.history.map(|age| age.0),
+    }
+}
+
 fn hosts(shape: &Elasticsearch) -> Vec<String> {
     shape.hosts.iter().map(ToString::to_string).collect()
 }
@@ -216,6 +244,7 @@ mod tests {
     /// What a user who writes nothing gets is what the room itself takes for a default.
     #[test]
     fn defaults_agree_with_the_rooms() {
+        assert_eq!(choice(&Config::default()), setup::Choice::default());
         let config = Config {
             sinks: shape::Sinks { elasticsearch: Some(Elasticsearch::default()), siem: vec![Siem::default()] },
             ..Config::default()

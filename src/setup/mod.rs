@@ -1,24 +1,38 @@
-//! What is installed in Elasticsearch and OpenSearch: templates and lifecycle of the data streams `logs-calico.flow-*`.
+//! What is installed in Elasticsearch and OpenSearch: templates, lifecycle, history and roles of the data streams
+//! `logs-calico.flow-*`.
 //!
-//! Promises: a second run changes nothing; what others installed under our names is refused, all of it named at once and
-//! nothing written, unless forced; a dry run writes nothing. It wants other rights than shipping does
-//! (`manage_index_templates`, `manage_ilm`), so other credentials.
+//! Promises: a second run changes nothing; what others installed under our names, or a newer Tidegate did, is refused, all
+//! of it named at once and nothing written, unless forced; what the server has no room for (no lifecycle management, no
+//! transforms) is passed over and said, the rest is installed; a dry run and a comparison write nothing. It wants other
+//! rights than shipping does, so other credentials.
 //!
 //! Not here: Kibana, and changes to streams that exist already (templates work from the next rollover on).
 
+mod apply;
+mod choice;
+mod compare;
+mod export;
 mod objects;
+mod shipped;
+mod verify;
 mod wire;
 
 use std::io::Write;
 
 use reqwest::{Method, StatusCode};
 
-pub use objects::{Installed, LIFECYCLE, NAME, OWNER, Object, What, shipped};
+pub use apply::{Compared, State, Summary, apply, diff, survey};
+pub use choice::{Choice, ChoiceError, Codec, IndexMode, Lifecycle};
+pub use compare::{Difference, differences};
+pub use export::{export, files, product};
+pub use objects::{CUSTOM, HISTORY, LIFECYCLE, NAME, OWNER, Object, Owner, Part, What, api_key};
+pub use shipped::{NEWEST, catalogue, roles, shipped};
+pub use verify::{Check, verify};
 pub use wire::{Answer, Wire};
 
 use crate::net::auth::{Auth, AuthError};
 use crate::net::http::{HostError, HttpError};
-use crate::net::product::Product;
+use crate::net::product::{Kind, Product};
 use crate::net::tls::TlsConfig;
 
 #[derive(Debug, Clone, Default)]
@@ -37,14 +51,6 @@ pub struct Options {
     pub force: bool,
 }
 
-/// How many objects were (or in a dry run would be) …
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub created: usize,
-    pub updated: usize,
-    pub unchanged: usize,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error(transparent)]
@@ -59,12 +65,16 @@ pub enum SetupError {
     Unreachable { host: String, cause: String },
     #[error("{host} does not let us in (401); {remedy}")]
     Unauthorized { host: String, remedy: String },
-    #[error("{host} does not say whether it is Elasticsearch or OpenSearch ({answer}); check hosts, and grant monitor")]
-    UnknownProduct { host: String, answer: String },
+    #[error("{host} does not say whether it is Elasticsearch or OpenSearch ({answer}); check hosts, and grant {right}")]
+    UnknownProduct { host: String, answer: String, right: &'static str },
     #[error("{}; rename them, or overwrite them with --force", foreign(.objects))]
     Foreign { objects: Vec<(String, Option<String>)> },
     #[error("{method} {path} was refused: {answer}{hint}")]
-    Refused { method: Method, path: String, answer: String, hint: &'static str },
+    Refused { method: Method, path: String, answer: String, hint: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Choice(Vec<ChoiceError>),
+    #[error("{dir} holds {files}, which this does not write; take them away, or export into an empty folder")]
+    NotEmpty { dir: String, files: String },
     #[error("cannot write what was done: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -77,20 +87,69 @@ fn foreign(objects: &[(String, Option<String>)]) -> String {
     objects.iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
-/// Installs what is shipped for the product that answers, and says on `out` what it does.
-pub async fn run(config: &Config, options: Options, out: &mut dyn Write) -> Result<Summary, SetupError> {
-    let (wire, product) = connect(config).await?;
-    writeln!(out, "{} is {product}", wire.base())?;
-    apply(&wire, &shipped(product.kind), options, out).await
+/// The objects of these parts for the product that answers. Says on `out` what it finds, and what cannot be had.
+pub async fn chosen(
+    wire: &Wire,
+    product: Product,
+    choice: &Choice,
+    parts: &[Part],
+    out: &mut dyn Write,
+) -> Result<Vec<Object>, SetupError> {
+    writeln!(out, "{} is {product}{}", wire.base(), if tried(product) { "" } else { ", with which this was never tried" })?;
+    let custom = parts.contains(&Part::Templates) && apply::has_custom(wire, product).await?;
+    let mut objects = catalogue(product, choice, custom).map_err(SetupError::Choice)?;
+    let policy = objects.iter().find(|object| object.what == What::Ilm).cloned();
+    if let Some(policy) = policy
+        && apply::lacks(wire, &policy).await?
+    {
+        // Its name in the settings would be refused; the policy itself stays in the list, to be passed over and said.
+        let without = Choice { lifecycle: Lifecycle::None, ..choice.clone() };
+        let policies: Vec<_> = objects.into_iter().filter(|object| object.what == What::Ilm).collect();
+        objects = catalogue(product, &without, custom).map_err(SetupError::Choice)?;
+        objects.splice(0..0, policies);
+    }
+    objects.extend(roles(product.kind));
+    objects.retain(|object| parts.contains(&object.what.part()));
+    for part in parts.iter().filter(|part| objects.iter().all(|object| object.what.part() != **part)) {
+        if let Some(why) = nothing(*part, choice, parts) {
+            writeln!(out, "{why}")?;
+        }
+    }
+    Ok(objects)
+}
+
+/// Why a part is empty, where its user asked for it.
+fn nothing(part: Part, choice: &Choice, parts: &[Part]) -> Option<&'static str> {
+    let asked = parts.len() < Part::USUAL.len();
+    match part {
+        Part::Dashboards if asked => Some("no dashboards ship yet"),
+        Part::Lifecycle if asked => Some("the chosen lifecycle needs no policy"),
+        Part::Pipelines if asked => Some("flows need no ingest pipeline; the history has one, where it is chosen"),
+        Part::Transforms if asked && choice.history.is_none() => Some("no history is chosen"),
+        Part::Transforms if choice.history.is_some() => Some("no transform ships for OpenSearch, so no history is made there"),
+        _ => None,
+    }
+}
+
+/// The versions that tests install on, by their major.
+fn tried(product: Product) -> bool {
+    match (product.kind, product.version) {
+        (Kind::Elasticsearch, (8, minor, _)) => minor >= 15,
+        (Kind::Elasticsearch, (9, ..)) | (Kind::OpenSearch, (2 | 3, ..)) => true,
+        _ => false,
+    }
 }
 
 /// The first host that answers, and who it is.
 pub async fn connect(config: &Config) -> Result<(Wire, Product), SetupError> {
     let mut last = SetupError::Host(HostError::None);
     for host in &config.hosts {
-        let wire = Wire::new(config, host)?;
+        let mut wire = Wire::new(config, host)?;
         match identify(&wire).await {
-            Ok(product) => return Ok((wire, product)),
+            Ok(product) => {
+                wire.know(product.kind);
+                return Ok((wire, product));
+            }
             Err(error @ SetupError::Unreachable { .. }) => last = error,
             Err(error) => return Err(error),
         }
@@ -104,96 +163,6 @@ async fn identify(wire: &Wire) -> Result<Product, SetupError> {
     if answer.status == StatusCode::UNAUTHORIZED {
         return Err(SetupError::Unauthorized { host, remedy: wire.remedy() });
     }
-    let unknown = || SetupError::UnknownProduct { host, answer: answer.error() };
+    let unknown = || SetupError::UnknownProduct { host, answer: answer.error(), right: "monitor (cluster_monitor on OpenSearch)" };
     Product::from_root(answer.body.to_string().as_bytes()).ok_or_else(unknown)
-}
-
-/// What has to be done about one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    Create,
-    Update {
-        /// What has to go with the path, so that nobody's change is overwritten unseen.
-        query: String,
-    },
-    Keep,
-}
-
-/// Installs these objects.
-pub async fn apply(
-    wire: &Wire,
-    objects: &[Object],
-    options: Options,
-    out: &mut dyn Write,
-) -> Result<Summary, SetupError> {
-    let mut steps = Vec::with_capacity(objects.len());
-    let mut foreign = Vec::new();
-    for object in objects {
-        match plan(wire, object, options.force).await? {
-            Ok(step) => steps.push(step),
-            Err(owner) => foreign.push((object.path(), owner)),
-        }
-    }
-    if !foreign.is_empty() {
-        return Err(SetupError::Foreign { objects: foreign });
-    }
-    let mut summary = Summary::default();
-    for (object, step) in objects.iter().zip(steps) {
-        let (count, word, query) = match step {
-            Step::Create => (&mut summary.created, "create", String::new()),
-            Step::Update { query } => (&mut summary.updated, "update", query),
-            Step::Keep => {
-                summary.unchanged += 1;
-                writeln!(out, "unchanged {} {}", object.title(), object.name)?;
-                continue;
-            }
-        };
-        *count += 1;
-        let path = format!("{}{query}", object.path());
-        if options.dry_run {
-            writeln!(out, "would {word} {} {}:\nPUT {path}\n{:#}\n", object.title(), object.name, object.marked())?;
-        } else {
-            put(wire, object, &path).await?;
-            writeln!(out, "{word}d {} {}", object.title(), object.name)?;
-        }
-    }
-    Ok(summary)
-}
-
-/// `Err` names the foreign owner.
-async fn plan(wire: &Wire, object: &Object, force: bool) -> Result<Result<Step, Option<String>>, SetupError> {
-    let answer = wire.send(Method::GET, &object.path(), None).await?;
-    if answer.status == StatusCode::NOT_FOUND {
-        return Ok(Ok(Step::Create));
-    }
-    if !answer.status.is_success() {
-        return Err(refused(Method::GET, object, &object.path(), &answer));
-    }
-    let query = match (object.what, &answer.body["_seq_no"], &answer.body["_primary_term"]) {
-        (What::Ism, number, term) => format!("?if_seq_no={number}&if_primary_term={term}"),
-        _ => String::new(),
-    };
-    Ok(match object.installed(&answer.body) {
-        _ if force => Ok(Step::Update { query }),
-        Installed::Foreign(owner) => Err(owner),
-        Installed::Ours(fingerprint) if fingerprint == object.fingerprint() => Ok(Step::Keep),
-        Installed::Ours(_) => Ok(Step::Update { query }),
-    })
-}
-
-async fn put(wire: &Wire, object: &Object, path: &str) -> Result<(), SetupError> {
-    let answer = wire.send(Method::PUT, path, Some(&object.marked())).await?;
-    if answer.status.is_success() { Ok(()) } else { Err(refused(Method::PUT, object, path, &answer)) }
-}
-
-fn refused(method: Method, object: &Object, path: &str, answer: &Answer) -> SetupError {
-    let hint = match (answer.status, object.what) {
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, What::Ilm) => "; grant manage_ilm",
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, What::Ism) => {
-            "; grant the actions of cluster:admin/opendistro/ism/policy"
-        }
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => "; grant manage_index_templates",
-        _ => "",
-    };
-    SetupError::Refused { method, path: path.to_owned(), answer: answer.error(), hint }
 }

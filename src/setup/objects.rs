@@ -1,26 +1,129 @@
-//! What is installed: the files under `mappings/`, as requests.
+//! One object that can be installed: where it lies, whose it is, and what is needed to put it there.
 
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::net::product::Kind;
 
 /// Name of the index template, and stem of the component templates' names.
 pub const NAME: &str = "logs-calico.flow";
+/// The users' own component template, which is never touched.
+pub const CUSTOM: &str = "logs-calico.flow@custom";
 /// Name of the lifecycle policy, as the shipped settings have it.
 pub const LIFECYCLE: &str = "tidegate-flows";
+/// Name and stem of everything about the hourly history.
+pub const HISTORY: &str = "tidegate-history";
 /// Who owns our objects, in their `_meta.managed_by`.
 pub const OWNER: &str = "tidegate";
-/// Beside it: a hash of what we installed, so that a second run finds nothing to do.
-const FINGERPRINT: &str = "fingerprint";
 
-/// The kind of an object decides its path and where its mark of ownership is.
+/// The kind of an object decides its path, its mark of ownership, and the right that it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     Ilm,
     Ism,
+    Pipeline,
     Component,
     Index,
+    Transform,
+    ElasticRole,
+    OpenRole,
+}
+
+/// What can be installed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    Lifecycle,
+    Pipelines,
+    Templates,
+    Transforms,
+    /// None ship yet.
+    Dashboards,
+    Roles,
+}
+
+impl Part {
+    /// What is installed when nobody says what. Roles are not: they want an administrator of security.
+    pub const USUAL: [Self; 5] = [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards];
+    pub const ALL: [Self; 6] =
+        [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards, Self::Roles];
+}
+
+impl Part {
+    /// As users write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Pipelines => "pipelines",
+            Self::Templates => "templates",
+            Self::Transforms => "transforms",
+            Self::Dashboards => "dashboards",
+            Self::Roles => "roles",
+        }
+    }
+}
+
+impl What {
+    pub const fn part(self) -> Part {
+        match self {
+            Self::Ilm | Self::Ism => Part::Lifecycle,
+            Self::Pipeline => Part::Pipelines,
+            Self::Component | Self::Index => Part::Templates,
+            Self::Transform => Part::Transforms,
+            Self::ElasticRole | Self::OpenRole => Part::Roles,
+        }
+    }
+
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Ilm => "_ilm/policy",
+            Self::Ism => "_plugins/_ism/policies",
+            Self::Pipeline => "_ingest/pipeline",
+            Self::Component => "_component_template",
+            Self::Index => "_index_template",
+            Self::Transform => "_transform",
+            Self::ElasticRole => "_security/role",
+            Self::OpenRole => "_plugins/_security/api/roles",
+        }
+    }
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Ilm => "lifecycle policy",
+            Self::Ism => "index state policy",
+            Self::Pipeline => "ingest pipeline",
+            Self::Component => "component template",
+            Self::Index => "index template",
+            Self::Transform => "transform",
+            Self::ElasticRole | Self::OpenRole => "role",
+        }
+    }
+
+    /// The right that reads and writes such objects.
+    pub const fn right(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (Self::Ilm, _) => "manage_ilm",
+            (Self::Ism, _) => "cluster:admin/opendistro/ism/policy/*",
+            (Self::Pipeline, Kind::Elasticsearch) => "manage_ingest_pipelines",
+            (Self::Pipeline, Kind::OpenSearch) => "cluster:admin/ingest/pipeline/*",
+            (Self::Component | Self::Index, Kind::Elasticsearch) => "manage_index_templates",
+            (Self::Component, Kind::OpenSearch) => "cluster:admin/component_template/*",
+            (Self::Index, Kind::OpenSearch) => "indices:admin/index_template/*",
+            (Self::Transform, _) => "manage_transform, and read on logs-calico.flow-* and create_index, index, read on tidegate-history-*",
+            (Self::ElasticRole, _) => "manage_security",
+            (Self::OpenRole, _) => "to the REST API of the security plugin (plugins.security.restapi.roles_enabled)",
+        }
+    }
+
+    /// What to do where the server has no such thing.
+    pub const fn without(self) -> &'static str {
+        match self {
+            Self::Ilm => "this server has no index lifecycle management: nothing makes new indices or deletes old ones; choose lifecycle data_stream, or none and see to it yourself",
+            Self::Ism => "this server has no index state management (the plugin opensearch-index-management): nothing makes new indices or deletes old ones; install it, or choose lifecycle none and see to it yourself",
+            Self::Transform => "this server has no transforms, so no history is made",
+            Self::ElasticRole | Self::OpenRole => "this server has no security, so it needs no roles",
+            Self::Pipeline | Self::Component | Self::Index => "this server is too old, or no such server",
+        }
+    }
 }
 
 /// One object to be installed.
@@ -28,186 +131,173 @@ pub enum What {
 pub struct Object {
     pub what: What,
     pub name: String,
-    /// As it is put, without our fingerprint.
+    /// As it is put, without our mark.
     pub body: Value,
 }
 
-/// Who an object belongs to that is installed already.
+/// Whose an object is that is installed already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Installed {
-    /// By us; with this fingerprint.
-    Ours(String),
-    /// By whom its `_meta` names, if it names anybody.
-    Foreign(Option<String>),
+pub enum Owner {
+    /// Ours; put there by this version, where that can be kept.
+    Ours(Option<String>),
+    /// Whoever its `_meta` names, if it names anybody.
+    Other(Option<String>),
 }
 
 impl Object {
     pub fn path(&self) -> String {
-        let folder = match self.what {
-            What::Ilm => "_ilm/policy",
-            What::Ism => "_plugins/_ism/policies",
-            What::Component => "_component_template",
-            What::Index => "_index_template",
-        };
-        format!("/{folder}/{}", self.name)
+        format!("/{}/{}", self.what.folder(), self.name)
     }
 
     pub const fn title(&self) -> &'static str {
-        match self.what {
-            What::Ilm => "lifecycle policy",
-            What::Ism => "index state policy",
-            What::Component => "component template",
-            What::Index => "index template",
-        }
+        self.what.title()
     }
 
-    /// A hash of the body.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.body.to_string());
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// The body to put: marked as ours, with its fingerprint.
+    /// The body to put: marked as ours, with our version.
     pub fn marked(&self) -> Value {
         let mut body = self.body.clone();
-        let fingerprint = self.fingerprint();
         match self.what {
-            // It has no `_meta`: the description is all that is kept of what we say about it.
-            What::Ism => {
-                let text = body["policy"]["description"].as_str().unwrap_or_default();
-                body["policy"]["description"] = format!("{text} ({OWNER} {fingerprint})").trim_start().into();
-            }
-            What::Ilm => mark(&mut body["policy"], &fingerprint),
-            What::Component | What::Index => mark(&mut body, &fingerprint),
+            // They have no `_meta`: the description is all that is kept of what we say about them.
+            What::Ism => describe(&mut body["policy"]),
+            What::OpenRole => describe(&mut body),
+            What::Ilm => mark(&mut body["policy"]["_meta"]),
+            What::ElasticRole => mark(&mut body["metadata"]),
+            What::Component | What::Index | What::Pipeline | What::Transform => mark(&mut body["_meta"]),
         }
         body
     }
 
-    /// Reads the answer to `GET` of our path.
-    pub fn installed(&self, answer: &Value) -> Installed {
+    /// The part of the body that is compared with what is installed.
+    pub fn content(&self) -> Value {
+        let marked = self.marked();
+        match self.what {
+            What::Ilm | What::Ism => marked["policy"].clone(),
+            _ => marked,
+        }
+    }
+
+    /// The same part of the answer to `GET` of our path.
+    pub fn installed<'a>(&self, answer: &'a Value) -> &'a Value {
+        match self.what {
+            What::Ilm => &answer[&self.name]["policy"],
+            What::Ism => &answer["policy"],
+            What::Component => &answer["component_templates"][0]["component_template"],
+            What::Index => &answer["index_templates"][0]["index_template"],
+            What::Transform => &answer["transforms"][0],
+            What::Pipeline | What::ElasticRole | What::OpenRole => &answer[&self.name],
+        }
+    }
+
+    /// Whose that part is.
+    pub fn owner(&self, installed: &Value) -> Owner {
         let meta = match self.what {
-            What::Ilm => &answer[&self.name]["policy"]["_meta"],
-            What::Component => &answer["component_templates"][0]["component_template"]["_meta"],
-            What::Index => &answer["index_templates"][0]["index_template"]["_meta"],
-            What::Ism => return described(answer["policy"]["description"].as_str().unwrap_or_default()),
+            What::Ism | What::OpenRole => {
+                let description = installed["description"].as_str().unwrap_or_default();
+                return if description.ends_with(&described()) { Owner::Ours(None) } else { Owner::Other(None) };
+            }
+            What::ElasticRole => &installed["metadata"],
+            _ => &installed["_meta"],
         };
         match meta["managed_by"].as_str() {
-            Some(OWNER) => Installed::Ours(meta[FINGERPRINT].as_str().unwrap_or_default().to_owned()),
-            other => Installed::Foreign(other.map(str::to_owned)),
+            Some(OWNER) => Owner::Ours(meta["version"].as_str().map(str::to_owned)),
+            other => Owner::Other(other.map(str::to_owned)),
+        }
+    }
+
+    /// What has to be sent to install it, in order. `query` goes with the first path of an update.
+    pub fn requests(&self, exists: bool, query: &str) -> Vec<(Method, String, Option<Value>)> {
+        let path = self.path();
+        match (self.what, exists) {
+            // The streams that it reads need not exist yet.
+            (What::Transform, false) => vec![
+                (Method::PUT, format!("{path}?defer_validation=true"), Some(self.marked())),
+                (Method::POST, format!("{path}/_start"), None),
+            ],
+            (What::Transform, true) => {
+                let mut body = self.marked();
+                // What it groups by can only be changed by a new transform, under a new name.
+                if let Some(body) = body.as_object_mut() {
+                    body.remove("pivot");
+                }
+                vec![(Method::POST, format!("{path}/_update?defer_validation=true"), Some(body))]
+            }
+            _ => vec![(Method::PUT, format!("{path}{query}"), Some(self.marked()))],
         }
     }
 }
 
-fn mark(holder: &mut Value, fingerprint: &str) {
-    holder["_meta"]["managed_by"] = OWNER.into();
-    holder["_meta"][FINGERPRINT] = fingerprint.into();
+fn mark(meta: &mut Value) {
+    meta["managed_by"] = OWNER.into();
+    meta["version"] = env!("CARGO_PKG_VERSION").into();
 }
 
-/// "… (tidegate 0123456789abcdef)"
-fn described(description: &str) -> Installed {
-    let ours = description.strip_suffix(')').and_then(|text| text.rsplit_once(&format!("({OWNER} ")));
-    match ours {
-        Some((_, fingerprint)) => Installed::Ours(fingerprint.to_owned()),
-        None => Installed::Foreign(None),
+fn describe(holder: &mut Value) {
+    let text = holder["description"].as_str().unwrap_or_default();
+    holder["description"] = format!("{text}{}", described()).into();
+}
+
+fn described() -> String {
+    format!(" (managed by {OWNER})")
+}
+
+/// A request for an Elasticsearch API key with a role's rights.
+pub fn api_key(role: &Object) -> Value {
+    let mut rights = role.body.clone();
+    if let Some(rights) = rights.as_object_mut() {
+        rights.remove("description");
     }
-}
-
-macro_rules! shipped {
-    ($product:literal, $file:literal) => {
-        include_str!(concat!("../../mappings/", $product, "/", $file, ".json"))
-    };
-}
-
-/// Everything that we install, in an order in which each object finds what it names.
-pub fn shipped(kind: Kind) -> Vec<Object> {
-    let (lifecycle, texts) = match kind {
-        Kind::Elasticsearch => (
-            What::Ilm,
-            [
-                shipped!("elasticsearch", "lifecycle"),
-                shipped!("elasticsearch", "component-settings"),
-                shipped!("elasticsearch", "component-mappings"),
-                shipped!("elasticsearch", "index-template"),
-            ],
-        ),
-        Kind::OpenSearch => (
-            What::Ism,
-            [
-                shipped!("opensearch", "lifecycle"),
-                shipped!("opensearch", "component-settings"),
-                shipped!("opensearch", "component-mappings"),
-                shipped!("opensearch", "index-template"),
-            ],
-        ),
-    };
-    let object = |what, name: String, text: &str| Object {
-        what,
-        name,
-        body: serde_json::from_str(text).expect("the test of this file reads every shipped file"),
-    };
-    let [policy, settings, mappings, index] = texts;
-    vec![
-        object(lifecycle, LIFECYCLE.to_owned(), policy),
-        object(What::Component, format!("{NAME}@settings"), settings),
-        object(What::Component, format!("{NAME}@mappings"), mappings),
-        object(What::Index, NAME.to_owned(), index),
-    ]
+    json!({"name": role.name, "role_descriptors": {&role.name: rights}, "metadata": {"managed_by": OWNER}})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn shipped_files_fit_together() {
-        for kind in [Kind::Elasticsearch, Kind::OpenSearch] {
-            let objects = shipped(kind);
-            let index = objects.last().unwrap();
-            let composed: Vec<_> =
-                index.body["composed_of"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
-            for object in &objects[1..3] {
-                assert!(
-                    composed.contains(&object.name.as_str()),
-                    "{kind}: {} is not used by the index template",
-                    object.name
-                );
-            }
-            assert_eq!(index.body["priority"], 500);
-            assert!(index.body["data_stream"].is_object());
-            assert_eq!(index.body["index_patterns"], serde_json::json!(["logs-calico.flow-*"]));
-            let policy = &objects[1].body["template"]["settings"];
-            if kind == Kind::Elasticsearch {
-                assert_eq!(policy["index"]["lifecycle"]["name"], LIFECYCLE);
-            } else {
-                assert!(!policy.to_string().contains("lifecycle"), "OpenSearch does not know it");
-            }
+    /// What each server answers to the `GET` of an object that was put.
+    fn answer(object: &Object) -> Value {
+        let put = object.marked();
+        let name = &object.name;
+        match object.what {
+            What::Ilm => json!({name: {"version": 3, "policy": put["policy"]}}),
+            What::Ism => json!({"_id": name, "_seq_no": 7, "policy": put["policy"]}),
+            What::Component => json!({"component_templates": [{"name": name, "component_template": put}]}),
+            What::Index => json!({"index_templates": [{"name": name, "index_template": put}]}),
+            What::Transform => json!({"count": 1, "transforms": [put]}),
+            What::Pipeline | What::ElasticRole | What::OpenRole => json!({name: put}),
         }
     }
 
     #[test]
-    fn a_mark_is_found_again_in_every_kind() {
-        for kind in [Kind::Elasticsearch, Kind::OpenSearch] {
-            for object in shipped(kind) {
-                let put = object.marked();
-                let name = &object.name;
-                let answer = match object.what {
-                    What::Ilm => serde_json::json!({name: put}),
-                    What::Ism => put,
-                    What::Component => serde_json::json!({"component_templates": [{"component_template": put}]}),
-                    What::Index => serde_json::json!({"index_templates": [{"index_template": put}]}),
-                };
-                assert_eq!(object.installed(&answer), Installed::Ours(object.fingerprint()), "{name}");
-                assert!(matches!(object.installed(&Value::Null), Installed::Foreign(None)));
-            }
+    fn what_was_put_is_known_again() {
+        let kinds = [
+            What::Ilm,
+            What::Ism,
+            What::Pipeline,
+            What::Component,
+            What::Index,
+            What::Transform,
+            What::ElasticRole,
+            What::OpenRole,
+        ];
+        for what in kinds {
+            let object = Object { what, name: "x".into(), body: json!({"policy": {"a": 1}, "description": "x"}) };
+            let answer = answer(&object);
+            let installed = object.installed(&answer);
+            assert!(matches!(object.owner(installed), Owner::Ours(_)), "{what:?}");
+            assert_eq!(super::super::compare::differences(what, &object.content(), installed), [], "{what:?}");
+            assert_eq!(object.owner(&Value::Null), Owner::Other(None));
+            assert!(!what.right(Kind::Elasticsearch).is_empty() && !what.without().is_empty());
         }
     }
 
     #[test]
-    fn the_fingerprint_follows_the_body() {
-        let mut object = shipped(Kind::Elasticsearch).remove(1);
-        let before = object.fingerprint();
-        assert_eq!(before.len(), 16);
-        object.body["template"]["settings"]["index"]["number_of_shards"] = 3.into();
-        assert_ne!(object.fingerprint(), before);
+    fn a_transform_is_started_once_and_never_regrouped() {
+        let object = Object { what: What::Transform, name: "x".into(), body: json!({"pivot": {}, "frequency": "5m"}) };
+        let told = |exists| -> Vec<String> {
+            object.requests(exists, "").iter().map(|(method, path, body)| format!("{method} {path} {}", body.is_some())).collect()
+        };
+        assert_eq!(told(false), ["PUT /_transform/x?defer_validation=true true", "POST /_transform/x/_start false"]);
+        assert_eq!(told(true), ["POST /_transform/x/_update?defer_validation=true true"]);
+        assert!(object.requests(true, "")[0].2.as_ref().is_some_and(|body| body.get("pivot").is_none()));
     }
 }

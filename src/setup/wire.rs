@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{Config, SetupError};
 use crate::net::auth::Credentials;
 use crate::net::http::{self, Failure, Http, HttpConfig};
+use crate::net::product::Kind;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A cluster that is busy with its own state may need long for a template.
@@ -30,6 +31,7 @@ pub struct Wire {
     base: String,
     credentials: Credentials,
     way: Way,
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the server has nothing at that path, as without a plugin: it says so in a bare string, not in an error
+    /// object. A serverless project answers 410.
+    pub fn has_no_handler(&self) -> bool {
+        let bare = matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
+        self.status == StatusCode::GONE || bare && self.body["error"].is_string()
+    }
+
     /// `error.type` and reason, for people.
     pub fn error(&self) -> String {
         let error = &self.body["error"];
@@ -62,7 +71,16 @@ impl Wire {
         let base = http::base(host)?;
         let credentials = Credentials::new(config.auth.clone());
         let way = if base.starts_with("https") { own(config)? } else { through_crate(&base)? };
-        Ok(Self { base, credentials, way })
+        Ok(Self { base, credentials, way, kind: Kind::Elasticsearch })
+    }
+
+    /// Who answers, as far as it is known.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn know(&mut self, kind: Kind) {
+        self.kind = kind;
     }
 
     pub fn base(&self) -> &str {

@@ -2,7 +2,7 @@
 
 use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
 use crate::config::scalar::{Size, Span, quoted};
-use crate::config::shape::{Auth, Elasticsearch, Tls};
+use crate::config::shape::{Auth, Elasticsearch, Setup, Tls};
 use crate::config::url::HttpUrl;
 
 const AT: &str = "sinks.elasticsearch";
@@ -27,6 +27,35 @@ pub(super) fn judge(elasticsearch: &Elasticsearch, found: &mut Findings) {
     }
     found.span(at("timeout"), elasticsearch.timeout, SECOND, TEN_MINUTES);
     found.size(at("dead_letter.max_size"), elasticsearch.dead_letter.max_size, Size::mib(1), Size::mib(1 << 20));
+    setup(&elasticsearch.setup, found);
+}
+
+const HOUR: Span = Span::seconds(3_600);
+const DAY: Span = Span::seconds(86_400);
+const TEN_YEARS: Span = Span::seconds(3_650 * 86_400);
+
+fn setup(setup: &Setup, found: &mut Findings) {
+    let at = |key: &str| format!("{AT}.setup.{key}");
+    found.span(at("retention"), setup.retention, HOUR, TEN_YEARS);
+    if let Some(history) = setup.history {
+        found.span(at("history"), history, DAY, TEN_YEARS);
+    }
+    let mut before = None;
+    for (key, age) in [
+        ("warm", setup.warm),
+        ("cold", setup.cold),
+        ("frozen.after", setup.frozen.as_ref().map(|frozen| frozen.after)),
+        ("retention", Some(setup.retention)),
+    ] {
+        let Some(age) = age else { continue };
+        if let Some((earlier, least)) = before.filter(|(_, least)| *least >= age) {
+            found.error(at(key), format!("{age} is not later than {earlier} ({least}); ages rise: warm, cold, frozen, retention"));
+        }
+        before = Some((key, age));
+    }
+    if setup.frozen.as_ref().is_some_and(|frozen| frozen.repository.trim().is_empty()) {
+        found.error(at("frozen.repository"), "no snapshot repository is named; write the name of one that exists");
+    }
 }
 
 fn hosts(hosts: &[HttpUrl], found: &mut Findings) {

@@ -44,6 +44,8 @@ pub struct Elasticsearch {
     pub process_args: ProcessArgs,
     /// Documents that the server refuses for good, kept in the state directory with the reason.
     pub dead_letter: DeadLetter,
+    /// What `tidegate setup` installs on the server. Shipping does not look at it.
+    pub setup: Setup,
 }
 
 impl Default for Elasticsearch {
@@ -61,6 +63,7 @@ impl Default for Elasticsearch {
             denied_outcome: DeniedOutcome::default(),
             process_args: ProcessArgs::default(),
             dead_letter: DeadLetter::default(),
+            setup: Setup::default(),
         }
     }
 }
@@ -152,4 +155,97 @@ pub enum WhenFull {
     #[default]
     Hold,
     DropOldest,
+}
+
+/// What `tidegate setup` installs. Ages are counted from an index's rollover, and rise: warm, cold, frozen, retention.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Setup {
+    /// Who makes new indices and deletes old ones: `ilm` or `data_stream` (Elasticsearch), `ism` (OpenSearch), `none`
+    /// (somebody else's), or `auto`: `ilm` or `ism`. Default: `auto`.
+    pub lifecycle: Lifecycle,
+    /// Age at which flows are deleted, 1h to 3650d. Default: `30d`.
+    pub retention: Span,
+    /// Age at which an index is merged into one segment and moves to warm nodes. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Span>,
+    /// Age at which an index moves to cold nodes (`ilm`). Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold: Option<Span>,
+    /// When an index becomes a searchable snapshot (`ilm`; wants an Enterprise licence). Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
+    /// `index.mode`: `standard`, or `logsdb` (Elasticsearch 8.17 or newer), which takes less disk. Default: `standard`.
+    pub index_mode: IndexMode,
+    /// `index.codec`: `best_compression` or `default`. Default: `best_compression`.
+    pub codec: Codec,
+    /// Whether documents that do not fit the mapping go to the failure store, where the server has one (Elasticsearch
+    /// 8.19, and 9.1 or newer), instead of the dead letter. Default: true.
+    pub failure_store: bool,
+    /// Keep an hourly summary of the flows, and for how long, 1d to 3650d. Default: none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Span>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            lifecycle: Lifecycle::default(),
+            retention: Span::seconds(30 * 86_400),
+            warm: None,
+            cold: None,
+            frozen: None,
+            index_mode: IndexMode::default(),
+            codec: Codec::default(),
+            failure_store: true,
+            history: None,
+        }
+    }
+}
+
+/// When an index becomes a searchable snapshot, and where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["repository"]))]
+pub struct Frozen {
+    /// Age of the index. Default: `14d`.
+    pub after: Span,
+    /// Name of the snapshot repository, which must exist.
+    pub repository: String,
+}
+
+impl Default for Frozen {
+    fn default() -> Self {
+        Self { after: Span::seconds(14 * 86_400), repository: String::new() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Lifecycle {
+    #[default]
+    Auto,
+    Ilm,
+    DataStream,
+    Ism,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum IndexMode {
+    #[default]
+    Standard,
+    Logsdb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Codec {
+    Default,
+    #[default]
+    BestCompression,
 }

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use elasticsearch::{Auth, Basic, Batch, DeadLetter, DeniedOutcome, Elasticsearch, Lookup, WhenFull};
+pub use elasticsearch::{
+    Auth, Basic, Batch, Codec, DeadLetter, DeniedOutcome, Elasticsearch, Frozen, IndexMode, Lifecycle, Lookup, Setup,
+    WhenFull,
+};
 pub use siem::{Bytes, Connections, Facility, Framing, Header, Ipv6, Replay, Siem, SiemTls, Verdict};
 
 use super::scalar::{Listen, Size, Span};

@@ -44,7 +44,16 @@ impl Field {
 }
 
 pub fn fields() -> Vec<Field> {
-    let mut lines = FIELDS.lines();
+    read(FIELDS)
+}
+
+/// The table of the hourly history.
+pub fn history() -> Vec<Field> {
+    read(include_str!("../../../mappings/history/fields.tsv"))
+}
+
+fn read(text: &'static str) -> Vec<Field> {
+    let mut lines = text.lines();
     assert_eq!(lines.next(), Some("field\ttype\tlevel\tshape\twhen\tlog\tdescription"));
     lines
         .map(|line| {
@@ -101,6 +110,20 @@ fn the_table_is_sound() {
         assert_eq!(field.level == "own", field.name.starts_with("calico."), "{}", field.name);
         assert!(matches!(field.when, "always" | "flow" | "raw" | "clock" | "zones"), "{field:?}");
         assert!(field.description.ends_with('.'), "{field:?}");
+    }
+}
+
+#[test]
+fn the_history_is_made_from_what_there_is() {
+    let flows = by_name();
+    for field in history() {
+        let source = flows.get(field.log).unwrap_or_else(|| panic!("{} is no field of a flow", field.log));
+        assert!(matches!(field.when, "hour" | "group" | "sum" | "count"), "{field:?}");
+        assert_eq!(field.level == "own", field.name.starts_with("calico."), "{field:?}");
+        // A summary of a field has its name and type, so that one filter serves both.
+        if field.when != "count" {
+            assert_eq!((field.name, field.kind), (field.log, source.kind), "{field:?}");
+        }
     }
 }
 
