@@ -5,15 +5,18 @@
 #![allow(dead_code, reason = "one binary holds all tests; not every helper has a user at every moment")]
 
 pub mod cutter;
+pub mod data_stream;
 pub mod fake_bulk;
 pub mod recorder;
 pub mod reduce;
 pub mod servers;
+pub mod siem_receiver;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -150,8 +153,15 @@ pub fn run_command(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Ran {
 pub struct Running {
     name: String,
     child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// What comes out of a pipe, as it comes.
+#[derive(Debug)]
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -166,13 +176,18 @@ impl Running {
         let name = command.get_program().to_string_lossy().into_owned();
         let spawned = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
+        let stdout = Collected::start(child.stdout.take());
+        let stderr = Collected::start(child.stderr.take());
         Self { name, child, stdout, stderr }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&self) -> String {
+        self.stderr.so_far()
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -208,9 +223,7 @@ impl Running {
     pub fn wait(mut self, deadline: Duration) -> Ran {
         let what = format!("the end of {}", self.name);
         let status = wait_for(&what, deadline, || self.child.try_wait().expect("our own child"));
-        let text =
-            |reader: Option<JoinHandle<String>>| reader.map_or_else(String::new, |r| r.join().expect("a reader"));
-        Ran { status, stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
+        Ran { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
     }
 }
 
@@ -222,13 +235,33 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What was read before an error is what there is to show.
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+impl Collected {
+    fn start(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let reader = pipe.map(|mut pipe| {
+            let bytes = Arc::clone(&bytes);
+            std::thread::spawn(move || {
+                let mut piece = [0; 8 << 10];
+                // What was read before an error is what there is to show.
+                while let Ok(n @ 1..) = pipe.read(&mut piece) {
+                    bytes.lock().expect("no panic").extend_from_slice(&piece[..n]);
+                }
+            })
+        });
+        Self { bytes, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits for the end of the pipe.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader");
+        }
+        self.so_far()
+    }
 }
 
 mod tests {

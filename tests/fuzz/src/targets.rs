@@ -1,0 +1,343 @@
+//! What is fuzzed, each as a function that panics when a promise is broken. The fuzzer calls them, and so does
+//! `tests/integration/corpora.rs`, with every file of the corpora.
+
+use std::cell::RefCell;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
+use tidegate::decode::decode;
+use tidegate::encode::cef::{self, Class, Encoder, Frame, MIN_RECORD};
+use tidegate::encode::{ProcessArgs, ecs};
+use tidegate::lane::{Before, Chunk, Outcomes, Sink as _, Source as _, Ticket};
+use tidegate::model::{
+    Action, Body, End, EndpointType, Event, FileKey, Flow, LineId, Origin, Policies, Process, Reporter, Service, Text,
+    ZonePair,
+};
+use tidegate::sink::elastic::outcome::{self, Verdict};
+use tidegate::sink::syslog::{self, Target as Receiver};
+use tidegate::source::checkpoint::Store;
+use tidegate::source::tail::{Config, FileSource, SourceConfig, Start};
+
+pub type Target = fn(&[u8]);
+
+pub const TARGETS: [(&str, Target); 6] = [
+    ("decode", decode_line),
+    ("gzip", gzip_reader),
+    ("checkpoint", checkpoint),
+    ("response", bulk_response),
+    ("cef", cef_round_trip),
+    ("rfc5424", rfc5424_frame),
+];
+
+/// A line never panics; what it says is the same whatever the scratch held before; what is a flow is a JSON object for
+/// another parser too; and its document is one line of valid JSON.
+fn decode_line(line: &[u8]) {
+    let (mut clean, mut dirty) = (String::new(), "what was here before".to_owned());
+    let (first, second) = (decode(line, &mut clean), decode(line, &mut dirty));
+    assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    let flow = match &first {
+        Ok(flow) => flow,
+        Err(error) => {
+            assert!(matches!(error.kind, "not_json" | "not_a_flow"), "{}", error.kind);
+            return;
+        }
+    };
+    let mut document = Vec::new();
+    let mut encoder = ecs::Encoder::new(ecs::Config::default());
+    encoder.encode(&Event { origin: origin(line), body: Body::Flow(flow), zones: None }, &mut document);
+    assert!(!document.contains(&b'\n'), "a document is one line");
+    let document: Value = serde_json::from_slice(&document).expect("a document is JSON");
+    assert!(document["@timestamp"].is_string() && document["event"].is_object());
+}
+
+fn origin(line: &[u8]) -> Origin<'static> {
+    let id = LineId::new(Some(1), FileKey(1), 0, line);
+    Origin { cluster: "c", node: "n", path: None, offset: 0, id, read_at_ms: Some(1_700_000_000_000) }
+}
+
+/// The whole lines of a gzip file, as far as another reader gets, are what the source hands out, in order.
+fn gzip_reader(data: &[u8]) {
+    let dir = folder("gzip");
+    let path = dir.join("flows.log.gz");
+    std::fs::write(&path, data).expect("a file");
+    let mut text = Vec::new();
+    let good = MultiGzDecoder::new(data).take(8 << 20).read_to_end(&mut text).is_ok();
+    let rule = SourceConfig { path, rotated: Some(Vec::new()), start: Start::Oldest, max_line: 1 << 20 };
+    let config = Config { sources: vec![rule], cluster: "c".to_owned(), node: "n".to_owned() };
+    let mut source = FileSource::open(config, Store::new(&dir, "fuzz")).expect("no checkpoint");
+    source.wake();
+    let (mut chunk, mut lines) = (Chunk::default(), Vec::new());
+    while lines.len() < 8 << 20 && source.next(&mut chunk) {
+        assert_eq!(chunk.offset, lines.len() as u64, "no over-long line can be in here");
+        lines.extend_from_slice(chunk.bytes());
+    }
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    if text.len() < 1 << 20 && good {
+        assert!(lines == text[..whole], "{} bytes of lines, not {whole}", lines.len());
+    } else if text.len() < 1 << 20 {
+        // Where the data are damaged, both give what they have before that; how far that is may differ.
+        let both = lines.len().min(text.len());
+        assert!(lines[..both] == text[..both], "other bytes than are in the file");
+    }
+}
+
+/// One folder a process, in memory where there is such a place.
+fn folder(name: &str) -> PathBuf {
+    thread_local!(static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) });
+    FOLDER.with_borrow_mut(|folder| {
+        let folder = folder.get_or_insert_with(|| {
+            let builder = || tempfile::Builder::new().prefix("tidegate-fuzz-").to_owned();
+            builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir()).expect("a folder")
+        });
+        let dir = folder.path().join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        dir
+    })
+}
+
+/// Any bytes are a checkpoint, a lost one, or one of another version that is left as it is; what was read comes back as it
+/// was when it is saved.
+fn checkpoint(data: &[u8]) {
+    let dir = folder("checkpoint");
+    let path = dir.join("lane.json");
+    std::fs::write(&path, data).expect("a file");
+    let store = Store::new(&dir, "lane");
+    match store.load() {
+        Ok(Some(saved)) => {
+            store.save(saved.records.clone(), saved.note.as_deref()).expect("a disk");
+            assert_eq!(store.load().expect("our own").expect("our own"), saved);
+        }
+        Ok(None) => assert!(!path.exists(), "what is damaged is set aside"),
+        Err(_) => assert_eq!(std::fs::read(&path).expect("left"), data),
+    }
+}
+
+/// Two bytes choose status and number of documents, one whether the answer was cut; the rest is the answer.
+fn bulk_response(data: &[u8]) {
+    const STATUSES: [u16; 16] = [200, 201, 299, 300, 400, 401, 403, 404, 408, 409, 413, 429, 500, 502, 503, 599];
+    let [status, sent, cut, body @ ..] = data else { return };
+    let (status, sent) = (STATUSES[usize::from(*status) % STATUSES.len()], usize::from(*sent).max(1));
+    let body = if cut % 8 == 7 { outcome::Body::Cut(body) } else { outcome::Body::Whole(body) };
+    match outcome::judge(status, body, sent) {
+        Verdict::Items(items) => {
+            assert!((200..300).contains(&status));
+            let refused: Vec<u32> = items.rejected.iter().map(|(index, _)| *index).collect();
+            let decided = items.delivered() as usize + items.retry.len() + items.hold.len() + refused.len();
+            assert_eq!(decided, sent, "an outcome for each document, and no more");
+            let mut all = [&items.retry[..], &items.hold, &refused].concat();
+            for list in [&items.retry, &items.hold, &refused] {
+                assert!(list.is_sorted(), "indices ascend");
+            }
+            all.sort_unstable();
+            let count = all.len();
+            all.dedup();
+            assert!(all.len() == count && all.last().is_none_or(|last| (*last as usize) < sent), "one outcome each");
+            assert_eq!(items.held.is_some(), !items.hold.is_empty());
+        }
+        Verdict::Split => assert!(status == 413 && sent > 1),
+        Verdict::Refused(refusal) | Verdict::Lone(refusal) => {
+            assert_eq!(sent, 1, "only one document alone can be refused as a request");
+            assert!(refusal.reason.chars().count() <= outcome::REASON_CHARS + 1);
+        }
+        Verdict::Hold(_) | Verdict::Uncertain(_) => {}
+    }
+}
+
+/// Text of the fields that others choose, out of the input's pieces.
+struct Fields(Vec<String>);
+
+impl Fields {
+    fn new(data: &[u8]) -> Self {
+        let mut all: Vec<_> =
+            data.split(|byte| *byte == 0xff).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
+        all.resize(12, String::new());
+        Self(all)
+    }
+
+    fn text(&self, index: usize) -> Option<Text<'_>> {
+        Some(Text::Borrowed(&self.0[index]))
+    }
+
+    fn end(&self, first: usize) -> End<'_> {
+        End {
+            name: self.text(first),
+            name_aggr: self.text(first + 1),
+            namespace: self.text(first + 2),
+            kind: Some(EndpointType::Workload),
+            ..End::default()
+        }
+    }
+
+    fn flow(&self) -> Flow<'_> {
+        Flow {
+            end_time: Some(1_787_390_098),
+            action: Some(Action::Deny),
+            reporter: Some(Reporter::SRC),
+            source: self.end(0),
+            dest: self.end(3),
+            service: Service { namespace: self.text(6), name: self.text(7), port_name: self.text(8), port: None },
+            process: Process { name: self.text(9), args: vec![Text::Borrowed(&self.0[10])], ..Process::default() },
+            policies: Policies {
+                enforced: vec![Text::Owned(format!("0|a|a.{}|deny|0", self.0[1]))],
+                ..Policies::default()
+            },
+            ..Flow::default()
+        }
+    }
+
+    fn event<'a>(&'a self, flow: &'a Flow<'a>) -> Event<'a> {
+        let zones = Some(ZonePair { source: "outer", dest: "inner" });
+        Event { origin: origin(self.0[0].as_bytes()), body: Body::Flow(flow), zones }
+    }
+}
+
+/// A strict parser takes the record; unescaped and escaped again it is the same; nothing in it begins another record.
+fn cef_round_trip(data: &[u8]) {
+    let [size, data @ ..] = data else { return };
+    let fields = Fields::new(data);
+    let flow = fields.flow();
+    let budget = MIN_RECORD + usize::from(*size) * 64;
+    let mut encoder = Encoder::new(cef::Config { process_args: ProcessArgs::Keep, ..cef::Config::default() });
+    let mut out = Vec::new();
+    let frame = Frame { budget, sequence: (*size % 2 == 0).then_some(7) };
+    encoder.encode_flow(&fields.event(&flow), &flow, Class::of(&flow), frame, &mut out);
+    assert!(out.len() <= budget, "{} octets of {budget}", out.len());
+    check_cef(std::str::from_utf8(&out).expect("a record is UTF-8"));
+}
+
+/// `CEF:0|…|` and keys, strictly by the standard.
+fn check_cef(record: &str) {
+    assert!(!record.chars().any(char::is_control), "{record:?}");
+    let lower = record.to_ascii_lowercase();
+    assert!(lower.starts_with("cef:0|") && !lower[4..].contains("cef:") && !lower.contains("leef:"), "{record}");
+    let mut rest = record;
+    for _ in 0..7 {
+        let end = unescaped(rest, '|').expect("seven fields between pipes");
+        assert!(end > 0, "an empty field: {record}");
+        rest = &rest[end + 1..];
+    }
+    let mut keys = Vec::new();
+    while !rest.is_empty() {
+        let end = unescaped(rest, '=').unwrap_or_else(|| panic!("no `=` after {rest:?} in {record}"));
+        let key = &rest[..end];
+        assert!(!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()), "{key:?} is no key: {record}");
+        let value = &rest[end + 1..];
+        // The value goes up to the last space before the next key.
+        let stop = unescaped(value, '=').map_or(value.len(), |next| value[..next].rfind(' ').expect("a space"));
+        let text = unescape(&value[..stop]);
+        assert!(!text.is_empty() && text.trim_matches(' ') == text, "{key} is {text:?}");
+        assert_eq!(escape(&text), value[..stop], "{key}");
+        assert!(!keys.contains(&key), "{key} stands twice: {record}");
+        keys.push(key);
+        rest = value[stop..].strip_prefix(' ').unwrap_or_default();
+    }
+    for key in ["rt", "act", "cnt", "externalId", "cs4", "cs5"] {
+        assert!(keys.contains(&key), "{key} is missing: {record}");
+    }
+}
+
+/// Place of the next `sign` that no backslash escapes.
+fn unescaped(text: &str, sign: char) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(at, c)| {
+        let found = c == sign && !escaped;
+        escaped = c == '\\' && !escaped;
+        found.then_some(at)
+    })
+}
+
+fn unescape(value: &str) -> String {
+    let (mut text, mut signs) = (String::new(), value.chars());
+    while let Some(c) = signs.next() {
+        text.push(match c {
+            '\\' => match signs.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some(c @ ('\\' | '=')) => c,
+                other => panic!("the escape of {other:?} in {value:?}"),
+            },
+            c => c,
+        });
+    }
+    text
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('=', "\\=").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// What goes over the wire by octet counting is whole frames of RFC 5424 with a CEF record in each, whatever the host's name
+/// and the flow say.
+fn rfc5424_frame(data: &[u8]) {
+    let fields = Fields::new(data);
+    let flow = fields.flow();
+    let sent = sent_over_tcp(&fields.0[11], &fields.event(&flow));
+    let mut rest = std::str::from_utf8(&sent).expect("UTF-8");
+    let mut frames = 0;
+    while !rest.is_empty() {
+        let (length, tail) = rest.split_once(' ').expect("a length and a space");
+        assert!(length.len() <= 5 && !length.starts_with('0'), "MSG-LEN {length:?}");
+        let (frame, tail) = tail.split_at(length.parse().expect("MSG-LEN is digits"));
+        check_frame(frame);
+        (rest, frames) = (tail, frames + 1);
+    }
+    assert_eq!(frames, 1);
+}
+
+/// RFC 5424 §6.
+fn check_frame(frame: &str) {
+    let mut parts = frame.splitn(7, ' ');
+    let mut next = || parts.next().expect("seven parts");
+    let priority = next();
+    let number = priority.strip_prefix('<').and_then(|rest| rest.strip_suffix(">1")).expect("<PRI>1");
+    assert!(number.parse::<u8>().is_ok_and(|number| number <= 191), "{priority}");
+    let time = next();
+    assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+    for (name, most) in [("HOSTNAME", 255), ("APP-NAME", 48), ("PROCID", 128), ("MSGID", 32)] {
+        let field = next();
+        let good = !field.is_empty() && field.len() <= most && field.bytes().all(|byte| (33..=126).contains(&byte));
+        assert!(good, "{name} is {field:?}");
+    }
+    let rest = next().strip_prefix("[meta sequenceId=\"").expect("the element meta");
+    let (number, text) = rest.split_once("\"] ").expect("its end");
+    assert!(number.parse::<u32>().is_ok_and(|number| (1..=0x7fff_ffff).contains(&number)), "{number}");
+    check_cef(text);
+}
+
+/// One event through the real sink, over a connection of its own.
+fn sent_over_tcp(hostname: &str, event: &Event<'_>) -> Vec<u8> {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        static LISTENER: TcpListener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    }
+    let listener = LISTENER.with(|listener| listener.try_clone().expect("a handle"));
+    let port = listener.local_addr().expect("an address").port();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("everything, then the end");
+        let _ = stream.flush();
+        all
+    });
+    let (wake, wakes) = channel();
+    RUNTIME.with(|runtime| {
+        let target = Receiver::Tcp { host: "127.0.0.1".to_owned(), port };
+        let config = syslog::Config::new("siem-fuzz", target, hostname);
+        let mut sink = syslog::sink(config, runtime.handle(), Outcomes::new(wake)).expect("a sink");
+        sink.add(event, Before::Never);
+        sink.seal(Ticket(0));
+        sink.finish();
+        runtime.block_on(async {
+            while !wakes.try_iter().any(|wake| matches!(wake, tidegate::lane::Wake::Finished)) {
+                tokio::time::sleep(std::time::Duration::from_micros(50)).await;
+            }
+        });
+    });
+    reader.join().expect("no panic")
+}
