@@ -582,6 +582,11 @@ impl Source for FileList {
 
     fn wake(&mut self) {}
 
+    /// The files are the user's own and stay where they are: nothing has to be kept.
+    fn tend(&mut self) {}
+
+    fn part(&mut self) {}
+
     fn settle(&mut self, mark: Mark) {
         let Some(entry) = self.entries.get_mut(mark.file as usize) else { return };
         if mark.offset > entry.settled {
