@@ -146,13 +146,14 @@ impl Backfill {
     ) -> Result<(), BackfillError> {
         let (wake, wakes) = channel();
         let (name, outcomes) = (sink.name.clone(), Outcomes::new(wake.clone()));
+        let source = source(config, &name, &sink.hosts.join(" "))?;
         if config.dry_run {
             let sink = DryRun::new(None, outcomes);
-            return self.start_lane(name, config, zones, sink, None, (wake, wakes));
+            return self.start_lane(name, config, zones, (source, sink), None, (wake, wakes));
         }
         let sink = elastic::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
         let stats = sink.stats();
-        self.start_lane(name, config, zones, sink, Some(stats), (wake, wakes))
+        self.start_lane(name, config, zones, (source, sink), Some(stats), (wake, wakes))
     }
 
     fn start_siem(
@@ -164,12 +165,13 @@ impl Backfill {
     ) -> Result<(), BackfillError> {
         let (wake, wakes) = channel();
         let outcomes = Outcomes::new(wake.clone());
+        let source = source(config, &name, &sink.receivers())?;
         if config.dry_run {
             let sink = DryRun::new(Some(sink.filter), outcomes);
-            return self.start_lane(name, config, zones, sink, None, (wake, wakes));
+            return self.start_lane(name, config, zones, (source, sink), None, (wake, wakes));
         }
         let sink = syslog::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
-        self.start_lane(name, config, zones, sink, None, (wake, wakes))
+        self.start_lane(name, config, zones, (source, sink), None, (wake, wakes))
     }
 
     fn start_lane(
@@ -177,11 +179,10 @@ impl Backfill {
         name: String,
         config: &Config,
         zones: &Zones,
-        sink: impl Sink + 'static,
+        (source, sink): (FileList, impl Sink + 'static),
         elastic: Option<Arc<elastic::Stats>>,
         (wake, wakes): (Sender<Wake>, std::sync::mpsc::Receiver<Wake>),
     ) -> Result<(), BackfillError> {
-        let source = source(config, &name)?;
         let (reading, times) = (source.reading(), Arc::new(Times::new()));
         let sink = Windowed { inner: sink, window: config.window, times: Arc::clone(&times) };
         let stats = Arc::new(LaneStats::new(&name));
@@ -258,13 +259,14 @@ fn look(
     Look { name, numbers: stats.snapshot(), duplicates, held, reading, times }
 }
 
-fn source(config: &Config, lane: &str) -> Result<FileList, BackfillError> {
+/// `target` is the peer: what it has got says nothing of another one.
+fn source(config: &Config, lane: &str, target: &str) -> Result<FileList, BackfillError> {
     let list = list::Config {
         cluster: config.cluster.clone(),
         node: config.node.clone(),
         max_line: config.max_line,
         rate: config.rate,
-        purpose: config.purpose.clone(),
+        purpose: format!("{}, to {target}", config.purpose),
     };
     let (dir, stem) = &config.progress;
     let name = format!("{stem}.{lane}");

@@ -10,17 +10,12 @@ use crate::telemetry::Sample;
 
 pub fn source(lane: &str, stats: &SourceStats) -> Vec<Sample> {
     let counter = |name, help, value: &AtomicU64| Sample::counter(name, help, value.load(Relaxed)).label("lane", lane);
-    let gauge = |name, help, value: &AtomicU64| {
-        Sample::gauge(name, help, value.load(Relaxed) as f64).label("lane", lane)
-    };
+    let gauge =
+        |name, help, value: &AtomicU64| Sample::gauge(name, help, value.load(Relaxed) as f64).label("lane", lane);
     vec![
         gauge("tidegate_source_files", "Log files that the lane knows", &stats.files),
         gauge("tidegate_source_unreadable_files", "Log files that cannot be read now", &stats.unreadable_files),
-        gauge(
-            "tidegate_source_deleted_open_files",
-            "Deleted log files that are held open",
-            &stats.deleted_open_files,
-        ),
+        gauge("tidegate_source_deleted_open_files", "Deleted log files that are held open", &stats.deleted_open_files),
         gauge("tidegate_source_spool_bytes", "Bytes in the lane's spool", &stats.spool_bytes),
         gauge(
             "tidegate_source_spool_held",
@@ -158,7 +153,9 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
     samples.extend(syslog::Proof::ALL.map(|proof| {
         let help = "Records settled, by what proves that they arrived";
         let records = stats.settled_by(proof);
-        Sample::counter("tidegate_syslog_settled_records", help, records).label("lane", lane).label("proof", proof.as_str())
+        Sample::counter("tidegate_syslog_settled_records", help, records)
+            .label("lane", lane)
+            .label("proof", proof.as_str())
     }));
     samples.extend(stats.receivers.iter().enumerate().map(|(place, receiver)| {
         let here = f64::from(u8::from(current == Some(place)));

@@ -10,6 +10,7 @@
 //! agent may run and write beside it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -143,7 +144,8 @@ pub fn replay(config: &Config, mut look: impl FnMut(&Counts) -> bool) -> Result<
         let end = replay.run(&segments, &mut look);
         replay.count();
         look(&replay.counts);
-        end.map(|end| (end, replay.counts))
+        // A stop that came when everything was under way has stopped nothing.
+        end.map(|end| (if replay.counts.left == 0 { End::Done } else { end }, replay.counts))
     });
     runtime.stop();
     work.clear();
@@ -160,7 +162,8 @@ impl Work {
     fn open(dir: &Path) -> Result<Self, ReplayError> {
         let path = dead_letter::beside(dir, "replay");
         let fail = |source| ReplayError::Folder { path: path.clone(), source };
-        std::fs::create_dir_all(&path).map_err(fail)?;
+        // It holds what people logged, as the letters do.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fail)?;
         let lock = Lock::try_take(&path.join("lock")).map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => ReplayError::Busy { dir: dir.to_path_buf() },
             _ => fail(source),
@@ -168,6 +171,7 @@ impl Work {
         let work = Self { refused: path.join("refused"), _lock: lock };
         // Of a replay that was killed: its letters stand in their files as well.
         work.clear();
+        dead_letter::sweep(dir);
         Ok(work)
     }
 

@@ -31,9 +31,11 @@ const MAX_LINE: usize = 1 << 20;
 /// Exit code 0: all sent, 4: some lines were refused or some files could not be read, 1: a peer stayed away for --timeout,
 /// or --max-errors was passed, 3: errors in the configuration, 130: interrupted, progress noted.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:\n  $ tidegate backfill -c tidegate.yaml --node node-a1 /backup/node-a1/flowlogs --dry-run\n  \
+#[command(
+    after_long_help = "Examples:\n  $ tidegate backfill -c tidegate.yaml --node node-a1 /backup/node-a1/flowlogs --dry-run\n  \
     $ tidegate backfill --elasticsearch https://es:9200 --api-key-file key --cluster prod --node node-a1 \\\n      \
-    --from 2026-11-01T00:00:00Z --to 2026-11-08T00:00:00Z --state-dir ~/tidegate flows-*.log.gz")]
+    --from 2026-11-01T00:00:00Z --to 2026-11-08T00:00:00Z --state-dir ~/tidegate flows-*.log.gz"
+)]
 pub struct Args {
     /// Files and directories
     #[arg(value_name = "FILES", required = true)]
@@ -137,12 +139,12 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
             backfill.stop();
         } else if stop {
             // Asked twice. What is not noted is sent again under the same ids.
-            progress.end();
+            progress.end(&moment(&looks));
             return Ok(Exit::Interrupted);
         }
     }
+    progress.end(&moment(&backfill.look()));
     let ends = backfill.join();
-    progress.end();
     let whole = ends.iter().all(|(end, look)| end.ended.clean && look.reading.failed().is_empty());
     if whole && !interrupted && !too_many && args.resume.is_none() && !args.dry_run {
         // The default progress is for going on, not for doing nothing the next time.
@@ -153,11 +155,17 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let exit = exit(&ends, interrupted, too_many);
     Summary { ends: &ends, dry_run: args.dry_run, exit, time: started.elapsed() }.print(args.output)?;
     if too_many {
-        eprintln!("tidegate: stopped after more than --max-errors {} refused lines; see `tidegate dead-letter`, then \
-                   run it again to go on", args.max_errors);
+        eprintln!(
+            "tidegate: stopped after more than --max-errors {} refused lines; see `tidegate dead-letter`, then \
+                   run it again to go on",
+            args.max_errors
+        );
     } else if exit == Exit::Failed {
-        eprintln!("tidegate: not everything could be delivered (nothing was decided for {}, or the progress could not \
-                   be kept); run it again to go on", args.timeout);
+        eprintln!(
+            "tidegate: not everything could be delivered (nothing was decided for {}, or the progress could not \
+                   be kept); run it again to go on",
+            args.timeout
+        );
     }
     Ok(exit)
 }
@@ -191,7 +199,12 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
             let file = std::path::absolute(file)?;
             (file.parent().unwrap_or(Path::new("/")).to_path_buf(), stem(&file))
         }
-        None => (config.state_dir.join("backfill"), fingerprint(&purpose, &items)),
+        None => {
+            let hosts = elasticsearch.iter().flat_map(|sink| sink.hosts.clone());
+            let targets: Vec<_> = hosts.chain(siem.iter().map(|(_, sink)| sink.receivers())).collect();
+            let name = fingerprint(&format!("{purpose}, to {}", targets.join(" ")), &items);
+            (config.state_dir.join("backfill"), name)
+        }
     };
     let max_line = config.sources.iter().map(|source| source.max_line.bytes()).max().unwrap_or(MAX_LINE);
     Ok(backfill::Config {
@@ -306,7 +319,7 @@ impl Summary<'_> {
     fn text(&self) -> String {
         let mut text = String::new();
         if let Some(look) = self.first() {
-            let (files, bytes) = (look.reading.files as u64, look.reading.total_bytes);
+            let (files, bytes) = (look.reading.files as u64, look.reading.disk_bytes);
             let seconds = clock(self.time);
             text.push_str(&format!("{} files, {} bytes, in {seconds}\n", grouped(files), grouped(bytes)));
             if let Some((first, last)) = look.times.range() {
@@ -351,7 +364,7 @@ impl Summary<'_> {
             "dry_run": self.dry_run,
             "exit_code": self.exit.code(),
             "files": self.first().map_or(0, |look| look.reading.files),
-            "bytes": self.first().map_or(0, |look| look.reading.total_bytes),
+            "bytes": self.first().map_or(0, |look| look.reading.disk_bytes),
             "seconds": (self.time.as_secs_f64() * 1000.0).round() / 1000.0,
             "first_event": range.map(|(first, _)| time(first)),
             "last_event": range.map(|(_, last)| time(last)),

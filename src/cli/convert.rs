@@ -12,7 +12,7 @@ use super::{Exit, check};
 use crate::config::Surroundings;
 use crate::decode::decode;
 use crate::encode::{cef, ecs};
-use crate::model::{Body, Event, FileKey, LineId, Origin, RawLine};
+use crate::model::{Body, Event, FileKey, LineId, Origin, RawLine, filler};
 use crate::zone;
 
 /// Convert flow lines on standard input to what the lanes would send
@@ -103,8 +103,9 @@ impl Converter<'_> {
             Line::Whole { offset, bytes } => {
                 let key = *self.key.get_or_insert_with(|| FileKey::new(self.cluster, self.node, bytes));
                 // Blank lines are not read.
-                if !bytes.trim_ascii().is_empty() {
-                    self.line(key, offset, bytes);
+                let hole = filler(bytes);
+                if !bytes[hole..].trim_ascii().is_empty() {
+                    self.line(key, offset + hole as u64, &bytes[hole..]);
                 }
             }
             Line::TooLong { offset, bytes, head } => {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::progress::{grouped, safe};
@@ -155,7 +156,7 @@ fn look(lane: &str, dir: &Path, pick: &Pick) -> anyhow::Result<Lane> {
     let mut found = Lane { lane: lane.to_owned(), dir: dir.to_path_buf(), ..Lane::default() };
     let mut reasons: BTreeMap<(u16, String), Reason> = BTreeMap::new();
     let mut ids = HashSet::new();
-    for segment in segments(dir)? {
+    for segment in list(dir)? {
         found.files += 1;
         found.bytes += segment.size;
         each(&segment, |_, letter| {
@@ -196,6 +197,10 @@ fn gather(reasons: &mut BTreeMap<(u16, String), Reason>, letter: &Line<'_>) {
         (reason.last, reason.id) = (letter.time.to_string(), letter.id.to_string());
         reason.reason = letter.reason.to_string();
     }
+}
+
+fn list(dir: &Path) -> anyhow::Result<Vec<Segment>> {
+    segments(dir).with_context(|| format!("cannot list {}", dir.display()))
 }
 
 /// A file that a replay or the agent removes at this moment has no letters any more.
@@ -249,7 +254,13 @@ fn print(lane: &Lane, out: &mut impl Write) -> anyhow::Result<()> {
         repeats => format!(" ({} of them repeats of one)", grouped(repeats)),
     };
     let (letters, bytes) = (grouped(lane.letters), grouped(lane.bytes));
-    writeln!(out, "{}: {letters} letters{repeats} in {} files, {bytes} bytes, {}", lane.lane, lane.files, lane.dir.display())?;
+    writeln!(
+        out,
+        "{}: {letters} letters{repeats} in {} files, {bytes} bytes, {}",
+        lane.lane,
+        lane.files,
+        lane.dir.display()
+    )?;
     for reason in &lane.reasons {
         let (count, status, kind) = (grouped(reason.count), reason.status, safe(&reason.kind));
         writeln!(out, "{count:>10}  {status} {kind}, {} to {}", safe(&reason.first), safe(&reason.last))?;
@@ -267,7 +278,7 @@ fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     for (_, dir) in folders {
-        let segments = segments(dir)?;
+        let segments = list(dir)?;
         let mut total = 0usize;
         for segment in &segments {
             each(segment, |_, found| {

@@ -67,8 +67,9 @@ pub struct ConfigArgs {
 
     /// SIEM receiver; repeatable
     ///
-    /// udp://HOST:514, tcp://HOST:514, tls://HOST:6514 or unix:///dev/log, with options such as
-    /// ?header=3164&framing=lf&name=soc&facility=local4&verdict=deny. The receivers of the file are not used then.
+    /// relp+tls://HOST:2514, relp://HOST:2514, tls://HOST:6514, tcp://HOST:514, udp://HOST:514, unix:///dev/log or
+    /// unix-stream:///PATH, with options such as ?header=3164&framing=lf&name=soc&facility=local4&verdict=deny and
+    /// &failover=URL for each further receiver. The receivers of the file are not used then.
     #[arg(long, value_name = "URL", env = "TIDEGATE_SIEM", value_delimiter = ',', help_heading = "Above the file")]
     siem: Vec<String>,
 

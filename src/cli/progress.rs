@@ -80,22 +80,18 @@ impl Progress {
             Form::Bar => logging::init_with(level, format, colour, || Over(io::stderr())),
             _ => logging::init(level, format, colour),
         }
-        Self {
-            verb,
-            form,
-            out: Box::new(io::stderr()),
-            started: Instant::now(),
-            shown: None,
-            past: VecDeque::new(),
-        }
+        Self { verb, form, out: Box::new(io::stderr()), started: Instant::now(), shown: None, past: VecDeque::new() }
     }
 
     /// Shows a moment if it is time for it. A closed standard error is no reason to stop the work.
     pub fn show(&mut self, moment: &Moment) {
         let every = if self.form == Form::Bar { DRAW_EVERY } else { LINE_EVERY };
-        if self.form == Form::Off || self.shown.is_some_and(|at| at.elapsed() < every) {
-            return;
+        if self.shown.is_none_or(|at| at.elapsed() >= every) {
+            self.draw(moment);
         }
+    }
+
+    fn draw(&mut self, moment: &Moment) {
         let now = Instant::now();
         self.shown = Some(now);
         self.past.push_back((now, moment.done_bytes, moment.lines));
@@ -122,10 +118,12 @@ impl Progress {
         (last.1.saturating_sub(first.1) as f64 / seconds, last.2.saturating_sub(first.2) as f64 / seconds)
     }
 
-    /// Leaves the line free for what comes after.
-    pub fn end(&mut self) {
+    /// Shows how it ended, and leaves the line free for what comes after.
+    pub fn end(&mut self, last: &Moment) {
         if self.form == Form::Bar {
             let _ = self.out.write_all(b"\r\x1b[K").and_then(|()| self.out.flush());
+        } else {
+            self.draw(last);
         }
         self.form = Form::Off;
     }
@@ -150,7 +148,8 @@ fn line(verb: &str, moment: &Moment, (bytes, lines): (f64, f64)) -> String {
     let share = share(moment);
     let full = (share * BAR as f64) as usize;
     let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR - full));
-    let mut text = format!("{verb} {:3.0}% [{bar}] {} lines, {}/s", share * 100.0, grouped(moment.lines), grouped(lines as u64));
+    let mut text =
+        format!("{verb} {:3.0}% [{bar}] {} lines, {}/s", share * 100.0, grouped(moment.lines), grouped(lines as u64));
     if let Some(left) = remaining(moment, bytes) {
         text.push_str(&format!(", {} left", clock(left)));
     }
@@ -253,7 +252,8 @@ mod tests {
 
     #[test]
     fn one_line() {
-        let expected = "x  25% [#####...............] 1,234,567 lines, 2,500/s, 0:15 left, delivered 1,000, a\u{fffd}[2Jb.log";
+        let expected =
+            "x  25% [#####...............] 1,234,567 lines, 2,500/s, 0:15 left, delivered 1,000, a\u{fffd}[2Jb.log";
         assert_eq!(line("x", &moment(), (10.0, 2_500.4)), expected);
         assert_eq!(cut(expected, 10), "x  25% [#…");
         let done = Moment { done_bytes: 300, ..moment() };

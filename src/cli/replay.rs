@@ -77,15 +77,20 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let (signals, started) = (agent_run::signals()?, Instant::now());
     let mut progress = Progress::start("replay", args.progress, "warn");
+    let mut last = Moment::default();
     let result = replay::replay(&config, |counts| {
-        progress.show(&moment(counts));
+        last = moment(counts);
+        progress.show(&last);
         stop_wanted(&signals)
     });
-    progress.end();
+    progress.end(&last);
     let (end, counts) = result?;
     print(args.output, false, end, &counts, started.elapsed().as_secs_f64())?;
     if end == End::Away {
-        eprintln!("tidegate: Elasticsearch decided nothing for {}; what is left stays in the dead letter", args.timeout);
+        eprintln!(
+            "tidegate: Elasticsearch decided nothing for {}; what is left stays in the dead letter",
+            args.timeout
+        );
     }
     Ok(exit(end, &counts))
 }
@@ -108,11 +113,7 @@ fn moment(counts: &Counts) -> Moment {
         done_bytes: counts.sent_bytes,
         total_bytes: counts.picked_bytes,
         lines: counts.picked - counts.left,
-        numbers: vec![
-            ("delivered", counts.delivered),
-            ("duplicates", counts.duplicates),
-            ("refused", counts.refused),
-        ],
+        numbers: vec![("delivered", counts.delivered), ("duplicates", counts.duplicates), ("refused", counts.refused)],
         file: None,
     }
 }

@@ -86,7 +86,7 @@ struct Verify {
 #[command(next_help_heading = "What is installed")]
 struct Chosen {
     /// Who makes new indices and deletes old ones: auto, ilm, data_stream, ism or none
-    #[arg(long, env = "TIDEGATE_LIFECYCLE")]
+    #[arg(long, env = "TIDEGATE_LIFECYCLE", value_parser = ["auto", "ilm", "data_stream", "ism", "none"], hide_possible_values = true)]
     lifecycle: Option<String>,
 
     /// Age at which flows are deleted
@@ -94,11 +94,11 @@ struct Chosen {
     retention: Option<Span>,
 
     /// standard or logsdb
-    #[arg(long, value_name = "MODE", env = "TIDEGATE_INDEX_MODE")]
+    #[arg(long, value_name = "MODE", env = "TIDEGATE_INDEX_MODE", value_parser = ["standard", "logsdb"], hide_possible_values = true)]
     index_mode: Option<String>,
 
     /// best_compression or default
-    #[arg(long, env = "TIDEGATE_CODEC")]
+    #[arg(long, env = "TIDEGATE_CODEC", value_parser = ["best_compression", "default"], hide_possible_values = true)]
     codec: Option<String>,
 
     /// true or false: use the failure store where there is one
@@ -215,7 +215,11 @@ fn exit(different: bool, lacking: bool) -> Exit {
 fn export(args: &Args, mut input: config::Input, dir: &std::path::Path) -> anyhow::Result<Exit> {
     let asked = config::Origin::Flag("--export".to_owned());
     if input.file.is_none() {
-        input.overrides.push(config::Override::set("sinks.elasticsearch.hosts", json!(["http://127.0.0.1:9200"]), asked));
+        input.overrides.push(config::Override::set(
+            "sinks.elasticsearch.hosts",
+            json!(["http://127.0.0.1:9200"]),
+            asked,
+        ));
     }
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     let choice = rooms::choice(&loaded.config);

@@ -68,7 +68,8 @@ fn set_tls_file(tree: &mut Value, key: &str, file: &Value) -> Vec<String> {
     }
     let siem = tree["sinks"]["siem"].as_array_mut().into_iter().flatten();
     for (index, receiver) in siem.enumerate() {
-        let is_tls = |url: &Value| url.as_str().is_some_and(|url| url.starts_with("tls://") || url.starts_with("relp+tls://"));
+        let is_tls =
+            |url: &Value| url.as_str().is_some_and(|url| url.starts_with("tls://") || url.starts_with("relp+tls://"));
         let failover = receiver["failover"].as_array().into_iter().flatten();
         if failover.chain([&receiver["url"]]).any(is_tls) {
             *at(receiver, &format!("tls.{key}")) = file.clone();

@@ -121,8 +121,8 @@ impl Transport {
 impl SiemUrl {
     /// The URL and what stands behind its `?`: only the command line gives options there.
     pub fn with_options(text: &str) -> Result<(Self, Vec<(String, String)>), String> {
-        const FORM: &str = "write tls://HOST:6514, relp+tls://HOST:2514, relp://HOST:2514, tcp://HOST:PORT, \
-                            udp://HOST:PORT, unix:///dev/log or unix-stream:///PATH";
+        const FORM: &str = "write tls://HOST:6514, relp+tls://HOST:2514, relp://, tcp:// or udp://HOST:PORT, \
+                            unix:///dev/log or unix-stream:///PATH";
         let url = parse(text, FORM)?;
         let Some(&(transport, _, default_port)) = Transport::ALL.iter().find(|(_, scheme, _)| *scheme == url.scheme())
         else {

@@ -22,14 +22,17 @@ pub struct Mark {
     inside: usize,
 }
 
+#[inline(always)]
 pub fn object(out: &mut Vec<u8>, key: &[u8]) -> Mark {
     begin(out, key, b'{')
 }
 
+#[inline(always)]
 pub fn array(out: &mut Vec<u8>, key: &[u8]) -> Mark {
     begin(out, key, b'[')
 }
 
+#[inline(always)]
 fn begin(out: &mut Vec<u8>, key: &[u8], brace: u8) -> Mark {
     let start = out.len();
     out.extend_from_slice(key);
@@ -38,6 +41,7 @@ fn begin(out: &mut Vec<u8>, key: &[u8], brace: u8) -> Mark {
 }
 
 /// Ends what `mark` began. An empty object or array disappears, its key too.
+#[inline]
 pub fn close(out: &mut Vec<u8>, mark: Mark) {
     if out.len() == mark.inside {
         out.truncate(mark.start);
@@ -49,12 +53,14 @@ pub fn close(out: &mut Vec<u8>, mark: Mark) {
 }
 
 /// Turns the comma behind the last member into `brace` and a comma.
+#[inline]
 pub fn end(out: &mut Vec<u8>, brace: u8) {
     finish(out, brace);
     out.push(b',');
 }
 
 /// As [`end`], without the comma: the end of the document.
+#[inline]
 pub fn finish(out: &mut [u8], brace: u8) {
     debug_assert_eq!(out.last(), Some(&b','), "a member ends with its comma");
     if let Some(last) = out.last_mut() {
@@ -62,6 +68,7 @@ pub fn finish(out: &mut [u8], brace: u8) {
     }
 }
 
+#[inline(always)]
 pub fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     item(out, value);
@@ -75,55 +82,93 @@ pub fn item(out: &mut Vec<u8>, value: &str) {
 }
 
 /// Numbers are `long` in Elasticsearch, which refuses a document with a larger one; no counter honestly gets there.
+#[inline(always)]
 pub fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
     out.extend_from_slice(key);
     number_item(out, value);
 }
 
 pub fn number_item(out: &mut Vec<u8>, value: u64) {
-    let mut digits = itoa::Buffer::new();
-    out.extend_from_slice(digits.format(value.min(i64::MAX.unsigned_abs())).as_bytes());
-    out.push(b',');
+    match u8::try_from(value) {
+        Ok(digit @ 0..=9) => out.extend_from_slice(&[b'0' + digit, b',']),
+        _ => {
+            let mut digits = itoa::Buffer::new();
+            put(out, digits.format(value.min(i64::MAX.unsigned_abs())).as_bytes());
+            out.push(b',');
+        }
+    }
 }
 
+#[inline(always)]
 pub fn bool(out: &mut Vec<u8>, key: &[u8], value: bool) {
     out.extend_from_slice(key);
     out.extend_from_slice(if value { b"true," } else { b"false," });
 }
 
+#[inline(always)]
 pub fn ip(out: &mut Vec<u8>, key: &[u8], value: IpAddr) {
     out.extend_from_slice(key);
     ip_item(out, value);
 }
 
 pub fn ip_item(out: &mut Vec<u8>, value: IpAddr) {
-    out.push(b'"');
     match value {
         IpAddr::V4(v4) => {
-            let mut digits = itoa::Buffer::new();
-            for (place, octet) in v4.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(digits.format(octet).as_bytes());
+            let [a, b, c, d] = v4.octets();
+            out.push(b'"');
+            for octet in [a, b, c, d] {
+                let (text, length) = OCTETS[usize::from(octet)];
+                let end = out.len() + usize::from(length);
+                out.extend_from_slice(&text);
+                out.truncate(end);
             }
+            // The last octet's dot becomes the quote.
+            finish_with(out, b'"');
         }
         IpAddr::V6(v6) => {
             use std::io::Write as _;
             // Writing to a `Vec` cannot fail.
-            let _ = write!(out, "{v6}");
+            let _ = write!(out, "\"{v6}\"");
         }
     }
-    out.extend_from_slice(b"\",");
+    out.push(b',');
 }
 
+fn finish_with(out: &mut [u8], byte: u8) {
+    if let Some(last) = out.last_mut() {
+        *last = byte;
+    }
+}
+
+/// Each octet as text with a dot behind it, and how many bytes that is.
+static OCTETS: [([u8; 4], u8); 256] = {
+    let mut all = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        all[octet] = match octet {
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
+        };
+        octet += 1;
+    }
+    all
+};
+
 /// The text as it stands between the quotes of a JSON string.
+///
+/// Most texts are short and hold nothing to escape. By their length they are looked at and copied as a first and a last
+/// word that may overlap: without a loop, and without a call for each copy.
 pub fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    match first_special(bytes) {
-        None => out.extend_from_slice(bytes),
-        Some(at) => escape_from(out, bytes, at),
-    }
+    let clean = match bytes.len() {
+        0..4 => !bytes.iter().copied().any(is_special),
+        4..8 => !has_special(u64::from(first_word(bytes)) | u64::from(last_word(bytes)) << 32),
+        8..=16 => !(has_special(first_long(bytes)) | has_special(last_long(bytes))),
+        _ => first_special(bytes).is_none(),
+    };
+    if clean { put(out, bytes) } else { escape_from(out, bytes) }
 }
 
 /// Needs a backslash in JSON: control characters, the quote, the backslash. Everything else may stand as it is.
@@ -131,24 +176,80 @@ const fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Whether any of eight bytes [is special](is_special), by arithmetic on all of them at once
+/// (<https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>).
+#[inline(always)]
+const fn has_special(word: u64) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let quote = word ^ (EACH * b'"' as u64);
+    let backslash = word ^ (EACH * b'\\' as u64);
+    let found = (word.wrapping_sub(EACH * 0x20) & !word)
+        | (quote.wrapping_sub(EACH) & !quote)
+        | (backslash.wrapping_sub(EACH) & !backslash);
+    found & (EACH << 7) != 0
+}
+
+// Of texts that are long enough; others never get here.
+
+#[inline(always)]
+fn first_word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
+}
+
+#[inline(always)]
+fn last_word(bytes: &[u8]) -> u32 {
+    bytes.last_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
+}
+
+#[inline(always)]
+fn first_long(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+#[inline(always)]
+fn last_long(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+/// Appends bytes as they are; short ones without a call.
+#[inline(always)]
+pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
+        0..4 => bytes.iter().for_each(|&byte| out.push(byte)),
+        4..8 => ends::<4>(out, bytes),
+        8..16 => ends::<8>(out, bytes),
+        16..=32 => ends::<16>(out, bytes),
+        _ => out.extend_from_slice(bytes),
+    }
+}
+
+/// Appends `N` to `2 * N` bytes as the first `N` and the last.
+#[inline(always)]
+fn ends<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return };
+    let before_last = out.len() + bytes.len() - N;
+    out.extend_from_slice(first);
+    out.truncate(before_last);
+    out.extend_from_slice(last);
+}
+
 /// Sixteen at a time, without a branch inside: the compiler makes vector instructions of it.
 fn first_special(bytes: &[u8]) -> Option<usize> {
-    let mut chunks = bytes.chunks_exact(16);
-    let mut at = 0;
-    for chunk in &mut chunks {
-        if chunk.iter().fold(false, |found, &byte| found | is_special(byte)) {
-            break;
-        }
-        at += 16;
+    let odd = |chunk: &[u8; 16]| chunk.iter().fold(false, |found, &byte| found | is_special(byte));
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let at = 16 * chunks.iter().position(odd).unwrap_or(chunks.len());
+    // What is left of a longer text is looked at with some of what stands before it.
+    if at + rest.len() == bytes.len() && bytes.last_chunk().is_some_and(|last| !odd(last)) {
+        return None;
     }
     bytes[at..].iter().position(|&byte| is_special(byte)).map(|offset| at + offset)
 }
 
 #[cold]
-fn escape_from(out: &mut Vec<u8>, bytes: &[u8], first: usize) {
+fn escape_from(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut clean = 0;
-    let mut at = first;
+    let mut at = first_special(bytes).unwrap_or(bytes.len());
     while at < bytes.len() {
         let byte = bytes[at];
         if is_special(byte) {

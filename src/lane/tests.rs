@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,9 @@ struct MemorySource {
     read: usize,
     settled: Arc<Mutex<u64>>,
     chunk: usize,
+    /// The state directory cannot be written.
+    full: Arc<AtomicBool>,
+    handed_out: Arc<AtomicU64>,
 }
 
 impl Source for MemorySource {
@@ -30,6 +34,7 @@ impl Source for MemorySource {
         chunk.buffer = rest[..=end].to_vec();
         chunk.lines = 0..end + 1;
         self.read += end + 1;
+        self.handed_out.store(self.read as u64, Relaxed);
         true
     }
     fn wake(&mut self) {}
@@ -47,7 +52,7 @@ impl Source for MemorySource {
         Memory::Nothing
     }
     fn persist(&mut self, _note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(())
+        if self.full.load(Relaxed) { Err("the disk is full".into()) } else { Ok(()) }
     }
     fn lag_bytes(&self) -> u64 {
         self.text.len() as u64 - *self.settled.lock().unwrap()
@@ -139,13 +144,24 @@ struct Outcome {
 fn run(lines: usize, chunk: usize, script: Vec<u8>, prepare: impl FnOnce(&Sender<Wake>)) -> Outcome {
     let text: Vec<u8> =
         (0..lines).flat_map(|n| format!("line {n}\n{}", if n % 4 == 0 { "\n" } else { "" }).into_bytes()).collect();
+    run_over(text, chunk, script, Arc::default(), Arc::default(), prepare)
+}
+
+fn run_over(
+    text: Vec<u8>,
+    chunk: usize,
+    script: Vec<u8>,
+    full: Arc<AtomicBool>,
+    handed_out: Arc<AtomicU64>,
+    prepare: impl FnOnce(&Sender<Wake>),
+) -> Outcome {
     let (sender, wakes) = channel();
     prepare(&sender);
     let settled = Arc::new(Mutex::new(0));
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let stats = Arc::new(LaneStats::new("test"));
     let lane = Lane {
-        source: MemorySource { text, read: 0, settled: settled.clone(), chunk },
+        source: MemorySource { text, read: 0, settled: settled.clone(), chunk, full, handed_out },
         sink: ScriptedSink {
             outcomes: Outcomes::new(sender),
             open: Vec::new(),
@@ -188,6 +204,29 @@ proptest! {
         prop_assert!(outcome.ended.clean);
         prop_assert_eq!(s.lag_bytes, 0);
     }
+}
+
+/// With a state directory that cannot be written the lane goes on up to its bound, holds there, and goes on when it can.
+#[test]
+fn a_full_state_disk_holds_the_lane_at_its_bound() {
+    const LINE: usize = 64 << 10;
+    // Over-long for the source's limit, so that the lane has little to do with them.
+    let lines = UNPERSISTED_LIMIT as usize / LINE + 100;
+    let text: Vec<u8> = std::iter::repeat_n([&[b'x'; LINE - 1][..], b"\n"].concat(), lines).flatten().collect();
+    let (full, handed_out) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let (disk, seen) = (full.clone(), handed_out.clone());
+    let lane = std::thread::spawn(move || run_over(text, 4 * LINE, vec![1], disk, seen, |_| {}));
+    while handed_out.load(Relaxed) < UNPERSISTED_LIMIT {
+        std::thread::yield_now();
+    }
+    let held_at = handed_out.load(Relaxed);
+    assert!(held_at < UNPERSISTED_LIMIT + 4 * LINE as u64, "{held_at}");
+    full.store(false, Relaxed);
+    let outcome = lane.join().unwrap();
+    let s = outcome.stats.snapshot();
+    assert_eq!((s.read, s.dropped, s.in_flight), (lines as u64, lines as u64, 0));
+    assert!(outcome.stats.checkpoint_failures.load(Relaxed) > 0);
+    assert!(outcome.ended.clean);
 }
 
 #[test]

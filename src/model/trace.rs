@@ -137,7 +137,7 @@ impl<'a> Hit<'a> {
         let rule_index = rule.parse().ok();
         let NamePart { kind, namespace, policy } = NamePart::parse(tier, name);
         Some(Self {
-            index: index.parse().ok()?,
+            index: number(index)?,
             tier,
             kind,
             namespace,
@@ -153,6 +153,18 @@ impl<'a> Hit<'a> {
     /// The tier's default action decided, not a rule: [`Hit::policy`] means nothing then.
     pub fn is_end_of_tier(&self) -> bool {
         self.kind == PolicyKind::EndOfTier || self.rule_index == Some(END_OF_TIER)
+    }
+}
+
+/// Place in the order of evaluation of a policy string.
+fn index_of(raw: &str) -> Option<u32> {
+    number(cut(raw, b'|')?.0)
+}
+
+fn number(text: &str) -> Option<u32> {
+    match text.as_bytes() {
+        [digit @ b'0'..=b'9'] => Some(u32::from(digit - b'0')),
+        _ => text.parse().ok(),
     }
 }
 
@@ -201,8 +213,10 @@ impl<'a> NamePart<'a> {
 }
 
 /// What stands before and behind the first `byte`, which is ASCII.
+#[inline]
 fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let at = memchr::memchr(byte, text.as_bytes())?;
+    // The parts are short: a call for each costs more than the search.
+    let at = text.bytes().position(|other| other == byte)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
@@ -244,9 +258,7 @@ impl Flow<'_> {
     /// `all_policies`, staged ones left out; a flow that was only forwarded has it among `transit_policies`.
     pub fn deciding(&self) -> Option<Hit<'_>> {
         let lists = [&self.policies.enforced, &self.policies.all, &self.policies.transit];
-        lists.into_iter().find_map(|list| {
-            hits(list).filter(|hit| !hit.staged && hit.action != HitAction::Pass).max_by_key(|hit| hit.index)
-        })
+        lists.into_iter().find_map(|list| last_decision(list))
     }
 
     /// True when a staged policy would have denied what was allowed.
@@ -256,6 +268,18 @@ impl Flow<'_> {
                 .into_iter()
                 .any(|list| hits(list).any(|hit| hit.staged && hit.action == HitAction::Deny))
     }
+}
+
+/// Lists are in order, as a rule: seen from the end, what follows the first decision need not be read.
+fn last_decision<'f>(list: &'f [Text<'_>]) -> Option<Hit<'f>> {
+    let mut last: Option<Hit<'_>> = None;
+    for raw in list.iter().rev() {
+        if last.is_some_and(|last| index_of(raw).is_none_or(|index| index <= last.index)) {
+            continue;
+        }
+        last = Hit::parse(raw).filter(|hit| !hit.staged && hit.action != HitAction::Pass).or(last);
+    }
+    last
 }
 
 fn hits<'f>(list: &'f [Text<'_>]) -> impl Iterator<Item = Hit<'f>> {

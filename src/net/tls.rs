@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -70,7 +70,7 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .dangerous() // The name of the door to own verifiers; ours only ever ask for as much or for something else.
-        .with_custom_certificate_verifier(verifier(config, provider)?);
+        .with_custom_certificate_verifier(Arc::new(verifier(config, provider)?));
     let client = match identity(config)? {
         None => builder.with_no_client_auth(),
         Some((certificate, key, chain, secret)) => builder.with_client_auth_cert(chain, secret).map_err(|source| {
@@ -144,10 +144,11 @@ fn explain_alert(alert: rustls::AlertDescription) -> String {
     }
 }
 
-fn verifier(config: &TlsConfig, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+fn verifier(config: &TlsConfig, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
+    let algorithms = provider.signature_verification_algorithms;
     if !config.fingerprints.is_empty() {
         let prints = config.fingerprints.iter().map(|text| Fingerprint::parse(text)).collect::<Result<_, _>>()?;
-        return Ok(Arc::new(Pinned { prints, provider }));
+        return Ok(Verifier { trust: Trust::Pinned(prints), algorithms });
     }
     let roots = match &config.ca_file {
         Some(path) => authorities(path)?,
@@ -156,10 +157,8 @@ fn verifier(config: &TlsConfig, provider: Arc<CryptoProvider>) -> Result<Arc<dyn
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
-    Ok(match &config.server_name {
-        None => inner,
-        Some(name) => Arc::new(Named { inner, name: parse_name(name)? }),
-    })
+    let name = config.server_name.as_deref().map(parse_name).transpose()?;
+    Ok(Verifier { trust: Trust::Authorities { inner, name }, algorithms })
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -226,23 +225,46 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName { name: name.to_owned() })
 }
 
-/// The usual verification, but against a name of the user's: an HTTP client knows only the host of its URL.
+/// Whom we believe, and by whose word. That the peer holds the key of its certificate is proved by the handshake's
+/// signature in any case.
 #[derive(Debug)]
-struct Named {
-    inner: Arc<WebPkiServerVerifier>,
-    name: ServerName<'static>,
+struct Verifier {
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Named {
+#[derive(Debug)]
+enum Trust {
+    /// The usual verification, against the name of the user where there is one: an HTTP client knows only the host of its
+    /// URL.
+    Authorities { inner: Arc<WebPkiServerVerifier>, name: Option<ServerName<'static>> },
+    /// Exactly the certificates of these fingerprints.
+    Pinned(Vec<Fingerprint>),
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+        match &self.trust {
+            Trust::Authorities { inner, name } => {
+                let name = name.as_ref().unwrap_or(server_name);
+                inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            }
+            Trust::Pinned(prints) if prints.iter().any(|print| print.matches(end_entity)) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Trust::Pinned(_) => {
+                let seen = fingerprint(end_entity);
+                let reason = format!("the peer's certificate {seen} is none of the configured fingerprints");
+                Err(rustls::Error::General(reason))
+            }
+        }
     }
 
     fn verify_tls12_signature(
@@ -251,7 +273,7 @@ impl ServerCertVerifier for Named {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -260,11 +282,11 @@ impl ServerCertVerifier for Named {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -305,53 +327,6 @@ pub fn fingerprint(der: &[u8]) -> String {
         text.push_str(&format!(":{octet:02X}"));
     }
     text
-}
-
-/// Believes exactly the certificates of given fingerprints. That the peer holds the key is still proved by the
-/// handshake's signature.
-#[derive(Debug)]
-struct Pinned {
-    prints: Vec<Fingerprint>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.prints.iter().any(|print| print.matches(end_entity)) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let seen = fingerprint(end_entity);
-        Err(rustls::Error::General(format!("the peer's certificate {seen} is none of the configured fingerprints")))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

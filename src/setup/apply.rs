@@ -58,7 +58,12 @@ fn state(object: &Object, answer: &Answer) -> Result<State, SetupError> {
         StatusCode::NOT_FOUND => return Ok(State::Missing),
         StatusCode::FORBIDDEN => return Ok(State::Forbidden(answer.error())),
         status if !status.is_success() => {
-            return Err(SetupError::Refused { method: Method::GET, path: object.path(), answer: answer.error(), hint: String::new() });
+            return Err(SetupError::Refused {
+                method: Method::GET,
+                path: object.path(),
+                answer: answer.error(),
+                hint: String::new(),
+            });
         }
         _ => {}
     }
@@ -159,7 +164,10 @@ pub async fn apply(
 }
 
 /// As the consoles of Kibana and OpenSearch Dashboards take them.
-pub(super) fn show(requests: &[(Method, String, Option<serde_json::Value>)], out: &mut dyn Write) -> std::io::Result<()> {
+pub(super) fn show(
+    requests: &[(Method, String, Option<serde_json::Value>)],
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     for (method, path, body) in requests {
         writeln!(out, "{method} {path}")?;
         if let Some(body) = body {
@@ -247,7 +255,9 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_above_our_own() {
-        for (version, expected) in [("0.0.9", false), (env!("CARGO_PKG_VERSION"), false), ("999.0.0", true), ("next", false)] {
+        for (version, expected) in
+            [("0.0.9", false), (env!("CARGO_PKG_VERSION"), false), ("999.0.0", true), ("next", false)]
+        {
             assert_eq!(newer(version), expected, "{version}");
         }
     }

@@ -158,7 +158,9 @@ mod tests {
         let choice = Choice::default;
         let day = Some(Duration::from_secs(DAY));
         let check = |choice: Choice, product, expected: &[&str]| match choice.fit(product) {
-            Ok(fitted) => assert_eq!(expected, [format!("{:?} {}", fitted.lifecycle, fitted.failure_store)], "{choice:?}"),
+            Ok(fitted) => {
+                assert_eq!(expected, [format!("{:?} {}", fitted.lifecycle, fitted.failure_store)], "{choice:?}")
+            }
             Err(errors) => assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected),
         };
         check(choice(), product(Elasticsearch, 9, 2), &["Ilm true"]);

@@ -34,6 +34,9 @@ const ADDED: [(&str, &str); 4] = [
     ("template.lifecycle.enabled", "true"),
 ];
 
+/// And when they did, from Elasticsearch 9.2 on.
+const DATES: [&str; 4] = ["created_date", "created_date_millis", "modified_date", "modified_date_millis"];
+
 /// Every difference, in the order of the fields' names. Our mark (`_meta`) is none.
 pub fn differences(what: What, ours: &Value, installed: &Value) -> Vec<Difference> {
     let (ours, installed) = (leaves(ours), leaves(installed));
@@ -54,7 +57,7 @@ pub fn differences(what: What, ours: &Value, installed: &Value) -> Vec<Differenc
 /// Whether a field that we did not put is of the server's own making.
 fn is_the_servers(what: What, field: &str, value: &str, ours: &BTreeMap<String, String>) -> bool {
     match what {
-        What::Component | What::Index => ADDED.contains(&(field, value)),
+        What::Component | What::Index => ADDED.contains(&(field, value)) || DATES.contains(&field),
         // A phase or an action of somebody else's is a difference, a default inside of an action of ours is not.
         What::Ilm => action(field).is_none_or(|action| ours.keys().any(|name| name.starts_with(action))),
         What::Ism | What::Pipeline | What::Transform | What::ElasticRole | What::OpenRole => true,
@@ -107,7 +110,7 @@ mod tests {
         let ours = json!({"priority": 500, "data_stream": {}, "composed_of": ["a", "b"], "_meta": {"version": "2"},
             "template": {"settings": {"index": {"codec": "best_compression", "limit": 500}}}});
         let same = json!({"priority": 500, "data_stream": {"hidden": false, "allow_custom_routing": false},
-            "composed_of": ["a", "b"], "_meta": {"version": "1"},
+            "composed_of": ["a", "b"], "_meta": {"version": "1"}, "modified_date_millis": 1_795_637_781_003_u64,
             "template": {"settings": {"index": {"codec": "best_compression", "limit": "500"}}}});
         check(What::Index, &ours, &same, &[]);
         let mut other = same.clone();
@@ -135,6 +138,11 @@ mod tests {
         let states = json!({"states": [{"name": "hot", "transitions": []}]});
         let grown = json!({"states": [{"name": "hot", "transitions": [], "retry": {"count": 3}}], "schema_version": 1});
         check(What::Ism, &states, &grown, &[]);
-        check(What::Ism, &grown, &states, &["schema_version: missing, should be 1", "states[0].retry.count: missing, should be 3"]);
+        check(
+            What::Ism,
+            &grown,
+            &states,
+            &["schema_version: missing, should be 1", "states[0].retry.count: missing, should be 3"],
+        );
     }
 }

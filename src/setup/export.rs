@@ -59,12 +59,13 @@ fn text(value: &Value) -> String {
 fn head(product: Product) -> String {
     format!(
         r#"#!/bin/sh
-# What Tidegate {version} installs in {product}. Sent in this order; sending it again does no harm.
+# What Tidegate {version} installs in {product}. Sent in this order.
 #
 #   URL=https://HOST:9200 CURL_ARGS="--cacert ca.crt --user elastic" ./{SCRIPT} [PART…]
 #
 # Without a part, all but roles: those want an administrator of security. It ends at the first request that is refused.
-# Unlike `tidegate setup` it asks nobody before it overwrites.
+# Sending it again does no harm (a transform that is there already is refused). Unlike `tidegate setup` it asks nobody
+# before it overwrites.
 set -eu
 cd "$(dirname "$0")"
 : "${{URL:?write URL=https://HOST:9200 before the command}}"
@@ -94,9 +95,8 @@ fn keys(objects: &[Object], files: &mut Vec<(String, String)>, script: &mut Stri
     if roles.is_empty() {
         return;
     }
-    script.push_str(
-        "\n# API keys with a role's rights. The answer's \"encoded\" is the key, so each is sent by hand:\n",
-    );
+    script
+        .push_str("\n# API keys with a role's rights. The answer's \"encoded\" is the key, so each is sent by hand:\n");
     for role in roles {
         let name = numbered(files.len(), "api-key", role);
         let _ = writeln!(

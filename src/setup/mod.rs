@@ -95,7 +95,12 @@ pub async fn chosen(
     parts: &[Part],
     out: &mut dyn Write,
 ) -> Result<Vec<Object>, SetupError> {
-    writeln!(out, "{} is {product}{}", wire.base(), if tried(product) { "" } else { ", with which this was never tried" })?;
+    writeln!(
+        out,
+        "{} is {product}{}",
+        wire.base(),
+        if tried(product) { "" } else { ", with which this was never tried" }
+    )?;
     let custom = parts.contains(&Part::Templates) && apply::has_custom(wire, product).await?;
     let mut objects = catalogue(product, choice, custom).map_err(SetupError::Choice)?;
     let policy = objects.iter().find(|object| object.what == What::Ilm).cloned();
@@ -126,7 +131,9 @@ fn nothing(part: Part, choice: &Choice, parts: &[Part]) -> Option<&'static str> 
         Part::Lifecycle if asked => Some("the chosen lifecycle needs no policy"),
         Part::Pipelines if asked => Some("flows need no ingest pipeline; the history has one, where it is chosen"),
         Part::Transforms if asked && choice.history.is_none() => Some("no history is chosen"),
-        Part::Transforms if choice.history.is_some() => Some("no transform ships for OpenSearch, so no history is made there"),
+        Part::Transforms if choice.history.is_some() => {
+            Some("no transform ships for OpenSearch, so no history is made there")
+        }
         _ => None,
     }
 }
@@ -163,6 +170,10 @@ async fn identify(wire: &Wire) -> Result<Product, SetupError> {
     if answer.status == StatusCode::UNAUTHORIZED {
         return Err(SetupError::Unauthorized { host, remedy: wire.remedy() });
     }
-    let unknown = || SetupError::UnknownProduct { host, answer: answer.error(), right: "monitor (cluster_monitor on OpenSearch)" };
+    let unknown = || SetupError::UnknownProduct {
+        host,
+        answer: answer.error(),
+        right: "monitor (cluster_monitor on OpenSearch)",
+    };
     Product::from_root(answer.body.to_string().as_bytes()).ok_or_else(unknown)
 }

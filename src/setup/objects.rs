@@ -43,7 +43,8 @@ pub enum Part {
 
 impl Part {
     /// What is installed when nobody says what. Roles are not: they want an administrator of security.
-    pub const USUAL: [Self; 5] = [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards];
+    pub const USUAL: [Self; 5] =
+        [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards];
     pub const ALL: [Self; 6] =
         [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards, Self::Roles];
 }
@@ -108,7 +109,9 @@ impl What {
             (Self::Component | Self::Index, Kind::Elasticsearch) => "manage_index_templates",
             (Self::Component, Kind::OpenSearch) => "cluster:admin/component_template/*",
             (Self::Index, Kind::OpenSearch) => "indices:admin/index_template/*",
-            (Self::Transform, _) => "manage_transform, and read on logs-calico.flow-* and create_index, index, read on tidegate-history-*",
+            (Self::Transform, _) => {
+                "manage_transform, and read on logs-calico.flow-* and create_index, index, read on tidegate-history-*"
+            }
             (Self::ElasticRole, _) => "manage_security",
             (Self::OpenRole, _) => "to the REST API of the security plugin (plugins.security.restapi.roles_enabled)",
         }
@@ -117,8 +120,12 @@ impl What {
     /// What to do where the server has no such thing.
     pub const fn without(self) -> &'static str {
         match self {
-            Self::Ilm => "this server has no index lifecycle management: nothing makes new indices or deletes old ones; choose lifecycle data_stream, or none and see to it yourself",
-            Self::Ism => "this server has no index state management (the plugin opensearch-index-management): nothing makes new indices or deletes old ones; install it, or choose lifecycle none and see to it yourself",
+            Self::Ilm => {
+                "this server has no index lifecycle management: nothing makes new indices or deletes old ones; choose lifecycle data_stream, or none and see to it yourself"
+            }
+            Self::Ism => {
+                "this server has no index state management (the plugin opensearch-index-management): nothing makes new indices or deletes old ones; install it, or choose lifecycle none and see to it yourself"
+            }
             Self::Transform => "this server has no transforms, so no history is made",
             Self::ElasticRole | Self::OpenRole => "this server has no security, so it needs no roles",
             Self::Pipeline | Self::Component | Self::Index => "this server is too old, or no such server",
@@ -294,7 +301,11 @@ mod tests {
     fn a_transform_is_started_once_and_never_regrouped() {
         let object = Object { what: What::Transform, name: "x".into(), body: json!({"pivot": {}, "frequency": "5m"}) };
         let told = |exists| -> Vec<String> {
-            object.requests(exists, "").iter().map(|(method, path, body)| format!("{method} {path} {}", body.is_some())).collect()
+            object
+                .requests(exists, "")
+                .iter()
+                .map(|(method, path, body)| format!("{method} {path} {}", body.is_some()))
+                .collect()
         };
         assert_eq!(told(false), ["PUT /_transform/x?defer_validation=true true", "POST /_transform/x/_start false"]);
         assert_eq!(told(true), ["POST /_transform/x/_update?defer_validation=true true"]);

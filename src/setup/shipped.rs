@@ -7,10 +7,8 @@ use super::objects::{CUSTOM, HISTORY, LIFECYCLE, NAME, Object, What};
 use crate::net::product::{Kind, Product};
 
 /// Newest versions that tests install on; what is exported is for them unless another is named.
-pub const NEWEST: [Product; 2] = [
-    Product { kind: Kind::Elasticsearch, version: (9, 2, 8) },
-    Product { kind: Kind::OpenSearch, version: (3, 4, 0) },
-];
+pub const NEWEST: [Product; 2] =
+    [Product { kind: Kind::Elasticsearch, version: (9, 2, 8) }, Product { kind: Kind::OpenSearch, version: (3, 4, 0) }];
 
 macro_rules! shipped {
     ($file:literal) => {

@@ -72,7 +72,7 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     async fn run(&mut self) -> Result<(), SetupError> {
-        let Some(index) = self.write().await? else { return Ok(()) };
+        let Some(index) = self.write().await? else { return self.remove_what_was_made().await };
         let is_stream = index.starts_with(".ds-");
         let text = if is_stream {
             format!("the document is in the data stream {}", self.stream)
@@ -113,7 +113,11 @@ impl Probe<'_> {
         if answer.status == StatusCode::NOT_FOUND {
             self.say(false, format!("the index template {NAME} is missing; run `tidegate setup`"));
         } else {
-            self.refused("the document was not taken", &answer, "create_doc and auto_configure on logs-calico.flow-tidegate_verify_*");
+            self.refused(
+                "the document was not taken",
+                &answer,
+                "create_doc and auto_configure on logs-calico.flow-tidegate_verify_*",
+            );
         }
         Ok(None)
     }
@@ -122,18 +126,28 @@ impl Probe<'_> {
         let query = json!({"query": {"ids": {"values": [self.id]}}});
         let answer = self.wire.send(Method::POST, &format!("/{}/_search", self.stream), Some(&query)).await?;
         if !answer.status.is_success() {
-            self.refused("the document cannot be read back", &answer, "read on logs-calico.flow-tidegate_verify_*");
+            self.refused("the document cannot be read back", &answer, "read on logs-calico.flow-*");
             return Ok(());
         }
         let hit = &answer.body["hits"]["hits"][0];
         // Not the whole source: where it is synthetic, lists may come back in another order.
-        let same = ["/event/id", "/source/ip", "/destination/ip", "/calico/source/labels/app", "/calico/source/labels/app.kubernetes.io~1name"]
-            .iter()
-            .all(|field| {
-                let ours = self.document.pointer(field);
-                ours.is_some() && hit["_source"].pointer(field) == ours
-            });
-        let text = if same { "it was found by its id, with the fields that were sent" } else { "it was not found as it was sent" };
+        let same = [
+            "/event/id",
+            "/source/ip",
+            "/destination/ip",
+            "/calico/source/labels/app",
+            "/calico/source/labels/app.kubernetes.io~1name",
+        ]
+        .iter()
+        .all(|field| {
+            let ours = self.document.pointer(field);
+            ours.is_some() && hit["_source"].pointer(field) == ours
+        });
+        let text = if same {
+            "it was found by its id, with the fields that were sent"
+        } else {
+            "it was not found as it was sent"
+        };
         self.say(same, text.to_owned());
         let ignored: Vec<&str> = hit["_ignored"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let text = if ignored.is_empty() {
@@ -148,7 +162,7 @@ impl Probe<'_> {
     async fn mapping(&mut self) -> Result<(), SetupError> {
         let answer = self.wire.send(Method::GET, &format!("/{}/_mapping", self.stream), None).await?;
         if !answer.status.is_success() {
-            let right = "view_index_metadata (indices:admin/mappings/get) on logs-calico.flow-tidegate_verify_*";
+            let right = "view_index_metadata (indices:admin/mappings/get) on logs-calico.flow-*";
             self.refused("the mapping cannot be looked at", &answer, right);
             return Ok(());
         }
@@ -165,9 +179,23 @@ impl Probe<'_> {
         Ok(())
     }
 
+    /// A server makes the stream, or an index, before it refuses the document.
+    async fn remove_what_was_made(&mut self) -> Result<(), SetupError> {
+        for path in [format!("/_data_stream/{}", self.stream), format!("/{}", self.stream)] {
+            if self.wire.send(Method::DELETE, &path, None).await?.status.is_success() {
+                self.say(true, format!("{} is removed", self.stream));
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn remove(&mut self, index: &str) -> Result<(), SetupError> {
-        let path =
-            if index.starts_with(".ds-") { format!("/_data_stream/{}", self.stream) } else { format!("/{}", self.stream) };
+        let path = if index.starts_with(".ds-") {
+            format!("/_data_stream/{}", self.stream)
+        } else {
+            format!("/{}", self.stream)
+        };
         let answer = self.wire.send(Method::DELETE, &path, None).await?;
         if answer.has_no_handler() {
             // Where streams cannot be removed, the document can.

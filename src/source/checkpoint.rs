@@ -70,6 +70,7 @@ impl Record {
 
 #[derive(Deserialize)]
 struct Document {
+    version: u64,
     #[serde(default)]
     note: Option<String>,
     /// There is an archive that belongs to it.
@@ -228,11 +229,15 @@ fn parse(path: &Path, text: &[u8]) -> Result<Option<Document>, CheckpointError> 
     struct Versioned {
         version: u64,
     }
-    let found = serde_json::from_slice(text).ok().map(|Versioned { version }| version);
-    if let Some(found) = found.filter(|v| !(1..=u64::from(VERSION)).contains(v)) {
-        return Err(CheckpointError::UnknownVersion { path: path.to_path_buf(), found });
+    let known = |version: &u64| (1..=u64::from(VERSION)).contains(version);
+    // The whole of it first: it may be large, and nearly always is what it should be.
+    if let Some(document) = serde_json::from_slice::<Document>(text).ok().filter(|d| known(&d.version)) {
+        return Ok(Some(document));
     }
-    Ok(found.and_then(|_| serde_json::from_slice(text).ok()))
+    match serde_json::from_slice(text).ok().map(|Versioned { version }| version).filter(|v| !known(v)) {
+        Some(found) => Err(CheckpointError::UnknownVersion { path: path.to_path_buf(), found }),
+        None => Ok(None),
+    }
 }
 
 mod hex {
@@ -366,9 +371,7 @@ mod tests {
             store.save([].into_iter(), Some("old")).unwrap();
             let mut faulty = Store::on(disk.clone(), dir.path(), "x");
             faulty.load().unwrap();
-            let result = faulty
-                .archive(new.iter().cloned())
-                .and_then(|()| faulty.save([].into_iter(), Some("new")));
+            let result = faulty.archive(new.iter().cloned()).and_then(|()| faulty.save([].into_iter(), Some("new")));
             let found = load(&mut Store::new(dir.path(), "x"));
             let states = [saved(&old, Some("old")), saved(&new, Some("old")), saved(&new, Some("new"))];
             assert!(states.contains(&found), "{result:?} left {found:?}");

@@ -7,8 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ use crate::model::FileKey;
 
 /// Bytes of one read.
 const READ: usize = 256 << 10;
+/// How many times smaller a flow log is when it is packed, where nobody says.
+const PACKED: u64 = 8;
 /// A limited rate is kept in so many portions a second.
 const PORTIONS: u32 = 10;
 
@@ -31,6 +34,8 @@ pub struct Item {
     pub path: PathBuf,
     /// As it lies on the disk.
     pub size: u64,
+    /// Unpacked, as far as can be known without unpacking it.
+    unpacked: u64,
     device: u64,
     inode: u64,
     modified_ns: i64,
@@ -99,17 +104,29 @@ impl Item {
     fn look(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         let modified = metadata.mtime();
-        let first = Reader::open(path).and_then(|mut reader| reader.first_line()).ok().flatten();
+        let mut reader = Reader::open(path).ok();
+        let first = reader.as_mut().and_then(|reader| reader.first_line().ok().flatten());
         let begins = first.and_then(|line| decode(&line, &mut String::new()).ok().and_then(|flow| flow.end_time));
+        let plain = reader.is_none_or(|reader| reader.is_plain());
         Ok(Self {
             path: path.to_path_buf(),
             size: metadata.len(),
+            unpacked: if plain { metadata.len() } else { unpacked(path, metadata.len()) },
             device: metadata.dev(),
             inode: metadata.ino(),
             modified_ns: modified.saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
             begins: begins.unwrap_or(modified),
         })
     }
+}
+
+/// Of a packed file: a gzip file ends in its length, unless it has several members or is larger than that can say.
+fn unpacked(path: &Path, size: u64) -> u64 {
+    let mut trailer = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut trailer, size.saturating_sub(4)));
+    let said = u64::from(u32::from_le_bytes(trailer));
+    let gzip = path.extension().is_some_and(|extension| extension == "gz");
+    if gzip && read.is_ok() && said >= size { said } else { size.saturating_mul(PACKED) }
 }
 
 #[derive(Debug, Clone)]
@@ -128,9 +145,11 @@ pub struct Config {
 /// How far it is, for whoever shows it.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// Of all files, as they lie on the disk.
+    /// Of all files, unpacked: of packed ones an estimate that is right in the end.
     pub done_bytes: AtomicU64,
     pub total_bytes: u64,
+    /// Of all files as they lie on the disk.
+    pub disk_bytes: u64,
     pub files: usize,
     pub files_done: AtomicU64,
     file: Mutex<Arc<str>>,
@@ -193,10 +212,11 @@ impl Entry {
         }
     }
 
-    fn record(&self, id: u32) -> Option<Record> {
+    /// Numbered when it is written.
+    fn record(&self) -> Option<Record> {
         let key = self.key.filter(|_| self.known)?;
         Some(Record {
-            id,
+            id: 0,
             key: key.0,
             device: self.item.device,
             inode: self.item.inode,
@@ -215,11 +235,19 @@ impl Entry {
     }
 }
 
+/// Who came so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// This file, in this run.
+    File(usize),
+    /// An earlier run: the number of its record.
+    Earlier(usize),
+}
+
 /// Progress in a content.
 #[derive(Debug, Clone, Copy)]
 struct Reached {
-    /// By which file of this run; `None`: by an earlier run.
-    by: Option<u32>,
+    by: By,
     offset: u64,
     tail: Tail,
 }
@@ -239,8 +267,12 @@ pub struct FileList {
     config: Config,
     entries: Vec<Entry>,
     turn: usize,
+    /// Unpacked bytes of the files before that one.
+    before: u64,
     at: Option<At>,
     reached: HashMap<FileKey, Vec<Reached>>,
+    /// What an earlier run noted; a record goes when a file goes on from it.
+    earlier: Vec<Option<Record>>,
     store: Option<Store>,
     memory: Memory,
     changed: bool,
@@ -258,14 +290,17 @@ impl FileList {
             // What was lost is read again, under the same ids.
             Some(Loaded::Nothing | Loaded::Lost) | None => None,
         };
-        let total_bytes = items.iter().map(|item| item.size).sum();
-        let reading = Reading { total_bytes, files: items.len(), ..Reading::default() };
+        let total_bytes = items.iter().map(|item| item.unpacked).sum();
+        let disk_bytes = items.iter().map(|item| item.size).sum();
+        let reading = Reading { total_bytes, disk_bytes, files: items.len(), ..Reading::default() };
         let mut list = Self {
             config,
             entries: items.into_iter().map(Entry::new).collect(),
             turn: 0,
+            before: 0,
             at: None,
             reached: HashMap::new(),
+            earlier: Vec::new(),
             store,
             memory: Memory::Nothing,
             changed: true,
@@ -287,19 +322,23 @@ impl FileList {
             return Err(ListError::OtherPurpose { path, theirs: purpose.to_owned() });
         }
         self.memory = Memory::Note((!note.is_empty()).then(|| note.into()));
-        let by_path: HashMap<_, _> = saved.records.iter().map(|record| (record.path.as_str(), record)).collect();
+        let by_path: HashMap<_, _> =
+            (0..).zip(&saved.records).map(|(n, record)| (&*record.path, (n, record))).collect();
+        let mut adopted = HashSet::new();
         for entry in &mut self.entries {
-            let Some(record) = by_path.get(&*entry.name) else { continue };
+            let Some((number, record)) = by_path.get(&*entry.name) else { continue };
             // Read to its end, and not touched since: it need not be opened.
             if record.finished && (record.size, record.modified_ns) == (entry.item.size, entry.item.modified_ns) {
                 (entry.key, entry.finished, entry.known) = (Some(FileKey(record.key)), true, true);
                 (entry.read, entry.read_tail) = (record.offset, record.tail());
                 (entry.settled, entry.settled_tail) = (record.offset, record.tail());
+                adopted.insert(*number);
             }
         }
-        for record in &saved.records {
-            let reached = Reached { by: None, offset: record.offset, tail: record.tail() };
+        for (number, record) in saved.records.into_iter().enumerate() {
+            let reached = Reached { by: By::Earlier(number), offset: record.offset, tail: record.tail() };
             self.reached.entry(FileKey(record.key)).or_default().push(reached);
+            self.earlier.push((!adopted.contains(&number)).then_some(record));
         }
         Ok(())
     }
@@ -331,7 +370,10 @@ impl FileList {
                 if reader.tail_before(reached.offset)? == Some(reached.tail) {
                     (entry.read, entry.read_tail) = (reached.offset, reached.tail);
                     (entry.settled, entry.settled_tail) = (reached.offset, reached.tail);
-                    entry.known = reached.by.is_none();
+                    if let By::Earlier(number) = reached.by {
+                        entry.known = true;
+                        self.earlier[number] = None;
+                    }
                     break;
                 }
             }
@@ -358,22 +400,34 @@ impl FileList {
         }
         entry.finished = error.is_none();
         if let Some(key) = entry.key {
-            let reached = Reached { by: Some(self.turn as u32), offset: entry.read, tail: entry.read_tail };
+            let reached = Reached { by: By::File(self.turn), offset: entry.read, tail: entry.read_tail };
             self.reached.entry(key).or_default().push(reached);
         }
         self.at = None;
-        self.turn += 1;
         self.changed = true;
+        self.turn_to(self.turn + 1);
+    }
+
+    fn turn_to(&mut self, turn: usize) {
+        let bytes = |entries: &[Entry]| entries.iter().map(|entry| entry.item.unpacked).sum::<u64>();
+        self.before = match turn >= self.turn {
+            true => self.before + bytes(&self.entries[self.turn..turn]),
+            false => bytes(&self.entries[..turn]),
+        };
+        self.turn = turn;
         self.tell();
     }
 
     fn tell(&self) {
-        let before: u64 = self.entries[..self.turn].iter().map(|entry| entry.item.size).sum();
-        let here = self.at.as_ref().map_or(0, |at| match at.reader.is_plain() {
-            true => self.entries[self.turn].read,
-            false => at.reader.taken().unwrap_or_default(),
-        });
-        self.reading.done_bytes.store(before + here, Relaxed);
+        let here = match (&self.at, self.entries.get(self.turn)) {
+            (Some(at), Some(entry)) if at.reader.is_plain() => entry.read.min(entry.item.size),
+            (Some(at), Some(Entry { item, .. })) => {
+                let taken = at.reader.taken().unwrap_or_default() as f64 / item.size.max(1) as f64;
+                (item.unpacked as f64 * taken.min(1.0)) as u64
+            }
+            _ => 0,
+        };
+        self.reading.done_bytes.store(self.before + here, Relaxed);
         self.reading.files_done.store(self.turn as u64, Relaxed);
         if let Some(entry) = self.entries.get(self.turn) {
             let mut file = self.reading.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -548,8 +602,7 @@ impl Source for FileList {
     fn next(&mut self, chunk: &mut Chunk) -> bool {
         while let Some(entry) = self.entries.get(self.turn) {
             if entry.finished {
-                self.turn += 1;
-                self.tell();
+                self.turn_to(self.turn + 1);
                 continue;
             }
             if self.at.is_none() {
@@ -603,10 +656,10 @@ impl Source for FileList {
             (entry.read, entry.read_tail, entry.finished) = (entry.settled, entry.settled_tail, false);
         }
         for reached in self.reached.values_mut() {
-            reached.retain(|reached| reached.by.is_none_or(|by| (by as usize) < first));
+            reached.retain(|reached| !matches!(reached.by, By::File(by) if by >= first));
         }
-        (self.turn, self.at) = (first, None);
-        self.tell();
+        self.at = None;
+        self.turn_to(first);
     }
 
     fn memory(&self) -> Memory {
@@ -616,7 +669,9 @@ impl Source for FileList {
     fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Some(store) = &mut self.store else { return Ok(()) };
         if self.changed || self.noted.as_deref() != note {
-            let records = self.entries.iter().zip(0..).filter_map(|(entry, id)| entry.record(id));
+            let earlier = self.earlier.iter().flatten().cloned();
+            let records = self.entries.iter().filter_map(Entry::record).chain(earlier);
+            let records = records.zip(0..).map(|(record, id)| Record { id, ..record });
             store.save(records, Some(&format!("{}\n{}", self.config.purpose, note.unwrap_or_default())))?;
             (self.noted, self.changed) = (note.map(str::to_owned), false);
         }

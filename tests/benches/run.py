@@ -38,13 +38,16 @@ def arguments():
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tidegate-bench")
     parser.add_argument("--sink-options", default="", help='passed on, such as "--ids --cut-every 50"')
     parser.add_argument("--no-pin", dest="pin", action="store_false")
+    parser.add_argument("--floor", type=pathlib.Path, nargs="?", const=BUILD / "release/examples/floor", metavar="PROGRAM",
+                        help="also run the floor program, before and after, and tell the ratio")
+    parser.add_argument("--max-ratio", type=float, metavar="N", help="times the floor's CPU-seconds at most")
     parser.add_argument("--stall", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--max-cpu", type=float, metavar="SECONDS", help="CPU-seconds a million flows at most")
     parser.add_argument("--max-rss", type=float, metavar="MIB", help="peak resident memory at most")
     parser.add_argument("agent_options", nargs="*", metavar="AGENT OPTIONS")
     args = parser.parse_args()
-    for binary in (args.agent, args.sink):
-        if not binary.is_file():
+    for binary in (args.agent, args.sink, args.floor):
+        if binary and not binary.is_file():
             sys.exit(f"run.py: {binary} is not there; README.md says how to build it")
     return args
 
@@ -132,6 +135,42 @@ class Agent:
         return time.monotonic() - began
 
 
+class Floor:
+    """CPU-seconds a million documents of the program that only sends them, once before the agent's run and once after."""
+
+    def __init__(self, args, data):
+        self.args, self.data, self.runs = args, data, []
+        self.text = args.cache / (data.stem + ".bulk")
+        if args.floor and not self.text.exists():
+            args.cache.mkdir(parents=True, exist_ok=True)
+            part = self.text.with_suffix(".part")
+            subprocess.run([args.floor, "documents", data, part], check=True)
+            part.rename(self.text)
+
+    def run(self):
+        if not self.args.floor:
+            return
+        sink = Sink(self.args)
+        try:
+            peer = sink.url.removeprefix("http://")
+            process = subprocess.Popen([self.args.floor, "send", self.data, self.text, peer], stdout=subprocess.DEVNULL,
+                                       preexec_fn=pinned(self.args, 0))
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            docs = sink.stats()["docs"]
+        finally:
+            sink.stop()
+        if process.returncode != 0 or docs != self.args.lines:
+            sys.exit(f"run.py: the floor program sent {docs} documents and ended with {process.returncode}")
+        self.runs.append((usage.ru_utime + usage.ru_stime) / (docs / 1e6))
+
+    def figures(self, cpu):
+        if not self.runs:
+            return {}
+        floor = sum(self.runs) / len(self.runs)
+        return {"floor_cpu_s_per_million": [round(run, 2) for run in self.runs], "ratio_to_floor": round(cpu / floor, 2)}
+
+
 def measure(args, data, sink, state):
     before, load = sink.stats(), os.getloadavg()[0]
     agent = Agent(args, data, sink.url, state)
@@ -193,6 +232,8 @@ def misses(args, line):
         yield f"{line['malformed']} malformed bulk lines"
     if args.max_cpu is not None and line["cpu_s_per_million"] > args.max_cpu:
         yield f"{line['cpu_s_per_million']} CPU-seconds a million, {args.max_cpu:g} allowed"
+    if args.max_ratio is not None and line.get("ratio_to_floor", 0) > args.max_ratio:
+        yield f"{line['ratio_to_floor']} times the floor, {args.max_ratio:g} allowed"
     if args.max_rss is not None and line["peak_rss_mib"] > args.max_rss:
         yield f"{line['peak_rss_mib']} MiB at the peak, {args.max_rss:g} allowed"
 
@@ -200,6 +241,8 @@ def misses(args, line):
 def main():
     args = arguments()
     data = input_file(args)
+    floor = Floor(args, data)
+    floor.run()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as state:
         state = pathlib.Path(state)
         sink = Sink(args)
@@ -208,6 +251,8 @@ def main():
         finally:
             sink.stop()
         line = result(args, data, agent, stats, run)
+        floor.run()
+        line.update(floor.figures(line["cpu_s_per_million"]))
         print(json.dumps(line), flush=True)
         missed = list(misses(args, line))
         for miss in missed:

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::data_stream::DataStream;
-use crate::torment::{Agent, Dice, Shared, Writer, arguments, lock, peer, some_fault};
+use crate::torment::{Agent, Dice, Shared, Writer, arguments, lock, peer, some_fault, wait};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -78,6 +78,8 @@ pub trait Target: Send + Sync {
     fn rollover(&self);
     /// Lines that were written and have not arrived.
     fn behind(&self) -> u64;
+    /// Bulk requests so far, where that is known.
+    fn requests(&self) -> Option<u64>;
     /// No more faults.
     fn calm(&self);
     /// Tells the ledger what there is, and the table the rest.
@@ -106,6 +108,10 @@ impl Target for StandIn {
         lock(&self.ledger).missing() as u64
     }
 
+    fn requests(&self) -> Option<u64> {
+        Some(self.peer.requests())
+    }
+
     fn calm(&self) {
         self.peer.answer_well();
     }
@@ -130,8 +136,22 @@ pub fn torment(program: &Path, dir: &Path, options: &Options) -> io::Result<Tabl
     torment_with(program, dir, options, &ledger, &(target as Arc<dyn Target>))
 }
 
-/// Runs the agent and ends it `kills` times. A life is short more often than long: a checkpoint is at most a second old, so
-/// only the longer lives end behind one.
+/// Lets the agent live for a while. Sometimes not even until its first request, mostly a few requests long, so that a busy
+/// machine has kills in the middle of the work as well; and sometimes beyond a checkpoint, which is at most a second old.
+fn live(dice: &mut Dice, target: &dyn Target) {
+    let (before, wanted) = (target.requests(), dice.roll(5));
+    let long = dice.roll(10) < 3;
+    let rest = if long { 1000 + dice.roll(900) } else { dice.roll(200) };
+    if let Some(before) = before {
+        wait(LONGEST_LIFE, || target.requests() >= Some(before + wanted));
+    }
+    std::thread::sleep(Duration::from_millis(rest));
+}
+
+/// An agent that waits for its peer is not waited for.
+const LONGEST_LIFE: Duration = Duration::from_secs(3);
+
+/// Runs the agent and ends it `kills` times.
 pub fn torment_with(
     program: &Path,
     dir: &Path,
@@ -148,8 +168,7 @@ pub fn torment_with(
     let load = load(&logs, ledger, target, dice.clone());
     for kill in 1..=options.kills {
         let agent = Agent::start(program, &arguments, &log)?;
-        let life = if dice.roll(10) < 7 { 20 + dice.roll(380) } else { 1000 + dice.roll(900) };
-        std::thread::sleep(Duration::from_millis(life));
+        live(&mut dice, target.as_ref());
         table.peak_rss_kib = table.peak_rss_kib.max(agent.memory("VmHWM"));
         agent.kill()?;
         table.kills = kill;
@@ -194,7 +213,7 @@ fn load(logs: &Path, ledger: &Shared, target: &Arc<dyn Target>, mut dice: Dice) 
                 continue;
             }
             writer.write(1 + dice.roll(400))?;
-            if dice.roll(12) == 0 {
+            if dice.roll(6) == 0 {
                 writer.rotate()?;
             }
             writer.clean()?;

@@ -173,6 +173,10 @@ impl Target for Server {
         lock(&self.ledger).written.saturating_sub(self.count.load(Ordering::SeqCst))
     }
 
+    fn requests(&self) -> Option<u64> {
+        None
+    }
+
     fn calm(&self) {}
 
     fn count(&self, table: &mut Table) {

@@ -72,7 +72,8 @@ fn main() -> io::Result<ExitCode> {
     let faults = faulting.join().expect("no panic");
     peer.answer_well();
     let arrived = wait(Duration::from_secs(120), || lock(&ledger).missing() == 0);
-    let lane = |name: &str| agent.metric(&format!("tidegate_lane_{name}{{lane=\"elasticsearch\"}}")).unwrap_or(f64::NAN);
+    let lane =
+        |name: &str| agent.metric(&format!("tidegate_lane_{name}{{lane=\"elasticsearch\"}}")).unwrap_or(f64::NAN);
     wait(Duration::from_secs(30), || lane("in_flight_lines") == 0.0);
     let read = lane("read_lines_total");
     let decided: f64 =

@@ -96,7 +96,8 @@ impl Writer {
             if self.offset == 0 && text.is_empty() {
                 self.key = FileKey::new(CLUSTER, NODE, line.as_bytes());
             }
-            let id = LineId::new(Some(end_time(self.number)), self.key, self.offset + text.len() as u64, line.as_bytes());
+            let id =
+                LineId::new(Some(end_time(self.number)), self.key, self.offset + text.len() as u64, line.as_bytes());
             ledger.write(id.as_str());
             self.number += 1;
             text.push_str(&line);
@@ -157,8 +158,21 @@ fn flow(number: u64) -> String {
 
 /// Everything that a busy cluster and what stands before it do to a request. All of them pass.
 const FAULTS: [&str; 16] = [
-    "item-429:3", "item-429", "item-503:5", "request-429", "request-429-half", "request-503", "request-503-half",
-    "request-500", "request-400-half", "page-502", "cut-answer", "garbage", "wrong-count", "close", "close-half",
+    "item-429:3",
+    "item-429",
+    "item-503:5",
+    "request-429",
+    "request-429-half",
+    "request-503",
+    "request-503-half",
+    "request-500",
+    "request-400-half",
+    "page-502",
+    "cut-answer",
+    "garbage",
+    "wrong-count",
+    "close",
+    "close-half",
     "close-all",
 ];
 
@@ -253,9 +267,23 @@ impl Drop for Agent {
 pub fn arguments(logs: &Path, state: &Path, url: &str, namespace: &str) -> Vec<String> {
     let source = logs.join("flows*.log");
     let words: [&str; 17] = [
-        "run", "--source", source.to_str().expect("UTF-8"), "--elasticsearch", url, "--state-dir",
-        state.to_str().expect("UTF-8"), "--cluster", CLUSTER, "--node", NODE, "--listen", "127.0.0.1:0",
-        "--namespace", namespace, "--log-format", "json",
+        "run",
+        "--source",
+        source.to_str().expect("UTF-8"),
+        "--elasticsearch",
+        url,
+        "--state-dir",
+        state.to_str().expect("UTF-8"),
+        "--cluster",
+        CLUSTER,
+        "--node",
+        NODE,
+        "--listen",
+        "127.0.0.1:0",
+        "--namespace",
+        namespace,
+        "--log-format",
+        "json",
     ];
     words.map(str::to_owned).to_vec()
 }

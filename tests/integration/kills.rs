@@ -9,6 +9,6 @@ fn fifty_kills_lose_and_double_nothing() {
     let options = Options { kills: 50, seed: 0x6b69_6c6c, rollover_every: 0, fault_every: 8 };
     let table = torment(bin(), dir.path(), &options).expect("a run");
     println!("{table}");
-    assert!(table.lines > 5_000 && table.rotations > 5 && table.repeats > 0, "too little happened\n{table}");
+    assert!(table.lines > 5_000 && table.rotations > 2 && table.repeats > 0, "too little happened\n{table}");
     assert!(table.is_exact(), "{table}");
 }

@@ -17,6 +17,7 @@ mod layers;
 mod letters;
 mod restart;
 mod scenarios;
+mod setup;
 mod siem;
 mod support;
 #[path = "../harness/torment.rs"]

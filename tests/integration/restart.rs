@@ -152,7 +152,11 @@ fn torment(arguments: &[String], lines: usize, ends: usize, seed: u64, dir: &Pat
         std::thread::sleep(Duration::from_millis(dice.roll(300)));
         if dice.roll(3) == 0 {
             agent.terminate();
-            agent.wait(SOON).expect_code(0);
+            let ran = agent.wait(SOON);
+            // On a busy machine it may not have begun to listen for signals, nor said a word.
+            if !ran.stderr.is_empty() {
+                ran.expect_code(0);
+            }
         } else {
             agent.kill();
         }

@@ -1,9 +1,14 @@
-//! The SIEM lane: golden records, parsers that are not ours, and a real rsyslog.
+//! The SIEM lane: golden records, parsers that are not ours, a real rsyslog and a real syslog-ng, and their faults.
 //!
 //! `UPDATE_FIXTURES=1 cargo test --test integration siem::golden` writes the golden records anew.
 
+mod faults;
 mod golden;
+mod lane;
 mod parsers;
 mod properties;
+mod proxy;
+mod receiver;
 mod rsyslog;
+mod syslog_ng;
 mod table;

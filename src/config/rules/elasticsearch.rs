@@ -49,7 +49,10 @@ fn setup(setup: &Setup, found: &mut Findings) {
     ] {
         let Some(age) = age else { continue };
         if let Some((earlier, least)) = before.filter(|(_, least)| *least >= age) {
-            found.error(at(key), format!("{age} is not later than {earlier} ({least}); ages rise: warm, cold, frozen, retention"));
+            found.error(
+                at(key),
+                format!("{age} is not later than {earlier} ({least}); ages rise: warm, cold, frozen, retention"),
+            );
         }
         before = Some((key, age));
     }

@@ -60,7 +60,8 @@ fn receivers(at: &str, siem: &Siem, first: &SiemUrl, found: &mut Findings) {
     let any = |is: fn(Transport) -> bool| all.iter().any(|url| is(url.transport));
     let scheme = first.transport.scheme();
     if siem.framing.is_some() && !any(Transport::needs_framing) {
-        let why = if any(Transport::is_datagram) { "sends datagrams, which need no framing" } else { "has its own framing" };
+        let why =
+            if any(Transport::is_datagram) { "sends datagrams, which need no framing" } else { "has its own framing" };
         found.error(format!("{at}.framing"), format!("{scheme}:// {why}; remove it"));
     }
     if siem.tls != SiemTls::default() && !any(Transport::is_tls) {

@@ -138,7 +138,8 @@ pub enum DeniedOutcome {
 pub struct DeadLetter {
     /// Most bytes on disk, 1MiB or more. Default: `64MiB`.
     pub max_size: Size,
-    /// At that size: `hold` the lane until there is room, or `drop_oldest` and count it as dropped. Default: `hold`.
+    /// At that size: `hold` the lane until there is room, or `drop_oldest`: the oldest file gives way, and its letters,
+    /// rejected once, are counted as evicted. Default: `hold`.
     pub when_full: WhenFull,
 }
 

@@ -70,6 +70,9 @@ fn service(out: &mut Vec<u8>, flow: &Flow<'_>) {
 }
 
 fn nat_ports(out: &mut Vec<u8>, ports: &[u16]) {
+    if ports.is_empty() {
+        return;
+    }
     let list = json::array(out, key!("nat_outgoing_ports"));
     for &port in ports {
         json::number_item(out, port.into());
@@ -149,19 +152,25 @@ fn above_zero(value: Option<u64>) -> Option<u64> {
     value.filter(|&value| value > 0)
 }
 
+#[inline(always)]
 fn number(out: &mut Vec<u8>, key: &[u8], value: Option<u64>) {
     if let Some(value) = value {
         json::number(out, key, value);
     }
 }
 
+#[inline(always)]
 fn text(out: &mut Vec<u8>, key: &[u8], value: Option<&Text<'_>>) {
     if let Some(value) = value {
         json::text(out, key, value);
     }
 }
 
+#[inline(always)]
 fn texts(out: &mut Vec<u8>, key: &[u8], values: &[Text<'_>]) {
+    if values.is_empty() {
+        return;
+    }
     let list = json::array(out, key);
     for value in values {
         json::item(out, value);

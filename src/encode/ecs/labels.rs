@@ -38,11 +38,11 @@ pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
         let cut = json::cut(value, MAX_VALUE);
         *capped += u64::from(cut.len() < value.len());
         written += 1;
-        json::item(out, name);
-        // The comma behind the name becomes its colon.
-        let last = out.len() - 1;
-        out[last] = b':';
-        json::item(out, cut);
+        out.push(b'"');
+        json::escape(out, name);
+        out.extend_from_slice(b"\":\"");
+        json::escape(out, cut);
+        out.extend_from_slice(b"\",");
     }
     *capped += labels.len() as u64 - written;
     json::close(out, object);
@@ -97,7 +97,12 @@ pub fn write_extra(out: &mut Vec<u8>, extra: &[(Text<'_>, Text<'_>)], capped: &m
 fn is_fit_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let blank = !bytes.first().is_some_and(u8::is_ascii_graphic) && name.trim().is_empty();
-    name.len() <= MAX_NAME && !blank && memchr::memchr(0, bytes).is_none()
+    name.len() <= MAX_NAME && !blank && !has_nul(bytes)
+}
+
+/// Names are short: a call for each costs more than the search.
+fn has_nul(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, &byte| found | (byte == 0))
 }
 
 /// Tells a new name from one seen before. One bit for each name's shape makes the usual answer, "new", cheap.

@@ -18,17 +18,19 @@ pub fn from_millis(millis: Option<i64>) -> Option<i64> {
 #[derive(Debug)]
 pub struct Stamp {
     second: i64,
+    fraction: i64,
     /// In quotes, the comma behind them.
     text: [u8; 27],
 }
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self { second: 0, text: *b"\"1970-01-01T00:00:00.000Z\"," }
+        Self { second: 0, fraction: 0, text: *b"\"1970-01-01T00:00:00.000Z\"," }
     }
 }
 
 impl Stamp {
+    #[inline(always)]
     /// `millis` as [`from_seconds`] or [`from_millis`] gave it, or 0.
     pub fn write(&mut self, out: &mut Vec<u8>, key: &[u8], millis: i64) {
         let second = millis.div_euclid(1000);
@@ -36,8 +38,11 @@ impl Stamp {
             self.second = second;
             self.set_second(second);
         }
-        let fraction = millis.rem_euclid(1000).unsigned_abs();
-        put(&mut self.text[21..24], fraction);
+        let fraction = millis.rem_euclid(1000);
+        if fraction != self.fraction {
+            self.fraction = fraction;
+            put(&mut self.text[21..24], fraction.unsigned_abs());
+        }
         out.extend_from_slice(key);
         out.extend_from_slice(&self.text);
     }

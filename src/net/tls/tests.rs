@@ -116,7 +116,8 @@ fn fingerprints_instead_of_authority_and_name() {
 fn a_pinned_certificate_without_its_key_is_refused() {
     let (server, thief) = (issue(&authority("ca"), "siem.test", VALID), issue(&authority("ca"), "siem.test", VALID));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pinned = Pinned { prints: vec![Fingerprint::parse(&fingerprint(&server.der)).unwrap()], provider };
+    let config = TlsConfig { fingerprints: vec![fingerprint(&server.der)], ..TlsConfig::default() };
+    let pinned = verifier(&config, provider).unwrap();
     // A server that shows the pinned certificate but signs with another key.
     let provider = rustls::crypto::ring::default_provider();
     let key = provider.key_provider.load_private_key(PrivateKeyDer::try_from(thief.key.serialize_der()).unwrap());

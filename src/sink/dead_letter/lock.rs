@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -27,7 +27,7 @@ impl Lock {
     pub fn take(dir: &Path) -> io::Result<Self> {
         let (path, started) = (beside(dir, "lock"), Instant::now());
         loop {
-            match Self::try_take(&path) {
+            match Self::try_take(&path).inspect(|lock| lend(&lock.file, dir)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < PATIENCE => {
                     std::thread::sleep(PAUSE);
                 }
@@ -44,7 +44,16 @@ impl Lock {
         // Somebody may have removed the file between our opening and locking it: then it is nobody's lock.
         let (ours, there) = (file.metadata()?, std::fs::metadata(path));
         let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
-        if same { Ok(Self { _file: file }) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if same { Ok(Self { file }) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+}
+
+/// Gives a new file to whom `like` belongs: a replay may be run by root beside an agent that is somebody else, who must be
+/// able to open it afterwards. Who may not give files away makes them his own, as everywhere.
+pub fn lend(file: &File, like: &Path) {
+    let (Ok(file_is), Ok(like_is)) = (file.metadata(), std::fs::metadata(like)) else { return };
+    if (file_is.uid(), file_is.gid()) != (like_is.uid(), like_is.gid()) {
+        let _ = std::os::unix::fs::fchown(file, Some(like_is.uid()), Some(like_is.gid()));
     }
 }
 

@@ -28,7 +28,7 @@ use disk::{Disk, Real};
 pub use line::{Line, Origin, read as read_line};
 pub use lock::{Lock, beside};
 pub use read::{Found, Segment, count, lines, segments};
-pub use rewrite::{Fate, Letters, Rewriting};
+pub use rewrite::{Fate, Letters, Rewriting, sweep};
 
 /// A folder is about this many files, so that little is lost when the oldest gives way …
 const SEGMENTS: u64 = 4;

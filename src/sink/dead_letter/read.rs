@@ -23,6 +23,7 @@ pub struct Segment {
 
 /// What stands at a place in a segment.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub enum Found<'a> {
     Letter(Line<'a>),
     /// A whole line that is no letter.

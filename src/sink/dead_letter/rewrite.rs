@@ -9,9 +9,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, Real};
-use super::lock::Lock;
+use super::lock::{Lock, lend};
 use super::read::{Found, Segment, lines};
 use super::{DeadLetterError, Line, io};
+
+/// In place of a file's `ndjson`.
+const TEMPORARY: &str = "ndjson.tmp";
+
+/// Removes what a rewrite that was killed has left. No other may be at work.
+pub fn sweep(dir: &Path) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(TEMPORARY)) {
+        // It is in nobody's way if it stays.
+        let _ = std::fs::remove_file(path);
+    }
+}
 
 /// What becomes of a letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +72,7 @@ impl Rewriting {
         Self::open_on(dir, segment, Box::new(Real))
     }
 
-    pub(super) fn open_on(
-        dir: &Path,
-        segment: &Segment,
-        disk: Box<dyn Disk>,
-    ) -> Result<Option<Self>, DeadLetterError> {
+    pub(super) fn open_on(dir: &Path, segment: &Segment, disk: Box<dyn Disk>) -> Result<Option<Self>, DeadLetterError> {
         let path = segment.path.clone();
         let source = match File::open(&path) {
             Ok(file) => file,
@@ -88,16 +96,13 @@ impl Rewriting {
 
     /// Replaces the file by what `decide` makes of each letter, told with its offset. Lines that are no letters stay, half
     /// ones go. False when somebody took the file away meanwhile: then it stays away.
-    pub fn replace<'a>(
-        &mut self,
-        mut decide: impl FnMut(u64, &Line<'_>) -> Fate<'a>,
-    ) -> Result<bool, DeadLetterError> {
+    pub fn replace<'a>(&mut self, mut decide: impl FnMut(u64, &Line<'_>) -> Fate<'a>) -> Result<bool, DeadLetterError> {
         let _lock = Lock::take(&self.dir).map_err(|source| io("lock", &self.dir, source))?;
         let there = std::fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         if there.is_none() || there != self.there {
             return Ok(false);
         }
-        let temporary = self.path.with_extension("ndjson.tmp");
+        let temporary = self.path.with_extension(TEMPORARY);
         let written = self.write(&temporary, &mut decide);
         let result = written.and_then(|(file, bytes)| self.put(&temporary, &file, bytes));
         if result.is_err() {
@@ -116,6 +121,7 @@ impl Rewriting {
             self.disk.remove(temporary).map_err(|source| io("remove", temporary, source))?;
         }
         let mut file = self.disk.create(temporary).map_err(|source| io("create", temporary, source))?;
+        lend(&file, &self.dir);
         let (disk, end, mut bytes) = (&mut self.disk, self.end, 0);
         // Up to the end of the file as it is now: behind `end` stands what the agent has written since.
         let copied = lines(&self.source, u64::MAX, |offset, line, found| {

@@ -38,12 +38,8 @@ fn a_letter_says_what_who_and_why() {
     let document = r#"{"agent":{"name":"n1"},"log":{"file":{"path":"/f"}},"orchestrator":{"cluster":{"name":"c"}},"calico":{"log":{"offset":7}}}"#;
     let line = line::write(&letter(1, document), "elasticsearch", jiff::Timestamp::UNIX_EPOCH);
     let read = read_line(line.strip_suffix(b"\n").unwrap()).unwrap();
-    let origin = Origin {
-        cluster: Some("c".into()),
-        node: Some("n1".into()),
-        path: Some("/f".into()),
-        offset: Some(7),
-    };
+    let origin =
+        Origin { cluster: Some("c".into()), node: Some("n1".into()), path: Some("/f".into()), offset: Some(7) };
     assert_eq!((read.origin.as_ref(), read.sendable()), (Some(&origin), Some(document)), "as it was, byte for byte");
     assert_eq!(&read.time, "1970-01-01T00:00:00.000Z");
 

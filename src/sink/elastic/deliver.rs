@@ -110,7 +110,7 @@ struct Try {
 
 impl Try {
     fn begin(ship: &Ship) -> Self {
-        Self { from: ship.stream.from_now(), at: Instant::now() }
+        Self { from: ship.stream.since_now(), at: Instant::now() }
     }
 
     /// Any of its documents may have been written.

@@ -87,7 +87,7 @@ async fn created(peer: &Peer, stream: &str) -> Result<HashMap<String, i64>, Ask>
 }
 
 /// Elasticsearch can mark a stream so that the next write rolls it over (`_rollover?lazy=true`), which nothing but
-/// `_data_stream` shows. `None` where that does not answer.
+/// `_data_stream` shows. `None` where that does not answer; versions that say nothing of it know no such thing.
 async fn rolls_with_the_next_write(peer: &Peer, stream: &str) -> Result<Option<bool>, Ask> {
     if peer.product().is_some_and(|product| product.kind == Kind::OpenSearch) {
         return Ok(Some(false));
@@ -95,7 +95,8 @@ async fn rolls_with_the_next_write(peer: &Peer, stream: &str) -> Result<Option<b
     let path = format!("/_data_stream/{stream}?filter_path=data_streams.rollover_on_write");
     let answer = ask(peer, Method::GET, &path, None).await?;
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    Ok(value["data_streams"][0]["rollover_on_write"].as_bool())
+    let lazy = value["data_streams"][0]["rollover_on_write"].as_bool();
+    Ok(answer.status.is_success().then(|| lazy.unwrap_or(false)))
 }
 
 /// Which of `ids` stand in these places, by position.

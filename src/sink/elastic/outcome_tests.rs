@@ -112,6 +112,45 @@ fn positions_follow_the_request() {
 }
 
 #[test]
+fn the_answer_tells_where_it_was_written() {
+    const NEXT: &str = ".ds-logs-calico.flow-default-2026.11.24-000002";
+    let rows = [
+        item(201, DS, ""),
+        item(409, DS, "version_conflict_engine_exception"),
+        item(201, DS, ""),
+        // It rolled over in the middle of the request.
+        item(201, NEXT, ""),
+        item(429, NEXT, "es_rejected_execution_exception"),
+    ];
+    let Verdict::Items(items) = of(&rows) else { panic!("items") };
+    assert_eq!(items.created_in, [(DS.to_owned(), vec![0, 2]), (NEXT.to_owned(), vec![3])]);
+    assert_eq!(items.write_index.as_deref(), Some(NEXT));
+    // What was refused, or taken by the failure store, tells nothing of the write index.
+    for other in [item(429, NEXT, "x"), item(201, ".fs-x", "").replace("201", r#"201,"failure_store":"used""#)] {
+        let Verdict::Items(items) = of(&[item(201, DS, ""), other]) else { panic!("items") };
+        assert_eq!(items.write_index.as_deref(), Some(DS));
+    }
+}
+
+#[test]
+fn only_429_proves_that_an_item_was_not_written() {
+    let rows = [
+        (429, "es_rejected_execution_exception", false),
+        (429, "cluster_block_exception", false),
+        (403, "cluster_block_exception", false),
+        (404, "index_not_found_exception", false),
+        (503, "unavailable_shards_exception", true),
+        (503, "x", true),
+        (500, "x", true),
+        (408, "x", true),
+    ];
+    for (status, kind, unsure) in rows {
+        let Verdict::Items(items) = of(&[item(status, DS, kind), item(201, DS, "")]) else { panic!("items") };
+        assert_eq!(items.unsure, unsure, "{status} {kind}");
+    }
+}
+
+#[test]
 fn illegal_arguments_of_all_are_ours_of_some_the_documents() {
     let bad = item(400, DS, "illegal_argument_exception");
     let Verdict::Hold(held) = of(&[bad.clone(), bad.clone()]) else { panic!("hold") };
@@ -223,6 +262,8 @@ proptest! {
                 prop_assert!(seen.iter().all(|index| (*index as usize) < rows.len()));
                 prop_assert_eq!(items.delivered() as usize + decided, rows.len());
                 prop_assert_eq!(items.hold.is_empty(), items.held.is_none());
+                let created: usize = items.created_in.iter().map(|(_, indices)| indices.len()).sum();
+                prop_assert_eq!(created as u64, items.created);
             }
             Verdict::Hold(held) => prop_assert_eq!(held.why, Hold::Misconfigured),
             Verdict::Lone(_) => prop_assert_eq!(rows.len(), 1),

@@ -159,8 +159,7 @@ impl Peer {
         }
     }
 
-    async fn ask_host(&self, host: usize, method: Method, path: &str, body: Option<String>,
-    ) -> Result<Answer, Trouble> {
+    async fn ask_host(&self, host: usize, method: Method, path: &str, body: Option<String>) -> Result<Answer, Trouble> {
         self.identify(host).await?;
         let mut request = self.request(method, &format!("{}{path}", self.hosts.base(host)))?;
         if let Some(body) = body {

@@ -78,7 +78,10 @@ impl View {
             Since::Its => None,
         };
         if let Some(first) = known {
-            return older[first.min(older.len())..].iter().map(|b| Place { index: b.name.clone(), until: None }).collect();
+            return older[first.min(older.len())..]
+                .iter()
+                .map(|b| Place { index: b.name.clone(), until: None })
+                .collect();
         }
         // No index is remembered, or the remembered one is gone. An index was written until the next one was made.
         let ends = self.backing.iter().skip(1).map(|next| next.created);
@@ -140,7 +143,7 @@ impl Stream {
     }
 
     /// Where documents may stand that are sent from now on.
-    pub fn from_now(&self) -> Since {
+    pub fn since_now(&self) -> Since {
         self.write_index().map_or(Since::Its, Since::Index)
     }
 
@@ -255,10 +258,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_asked_is_believed_until_something_speaks_against_it() {
         let stream = Stream::new("s".into(), Lookup::Auto);
-        assert_eq!((stream.view(None), stream.from_now(), stream.is_safe()), (None, Since::Its, false));
+        assert_eq!((stream.view(None), stream.since_now(), stream.is_safe()), (None, Since::Its, false));
         let seen = stream.see(view(&[("a", None), ("b", None)]));
         assert_eq!(stream.view(None), Some(seen));
-        assert_eq!(stream.from_now(), Since::Index("b".into()));
+        assert_eq!(stream.since_now(), Since::Index("b".into()));
         assert_eq!(stream.view(Some(Instant::now())), None, "a try that failed since");
         stream.learn("b");
         assert!(stream.view(None).is_some() && stream.is_safe());

@@ -122,7 +122,12 @@ pub(super) async fn connect(config: &Config, target: &Target) -> Result<Link, Co
 }
 
 /// Tries every address of a name in turn; the last one's error counts.
-async fn open_first(config: &Config, target: &Target, host: &str, port: u16) -> Result<(Pipe, ProbeReport), ConnectError> {
+async fn open_first(
+    config: &Config,
+    target: &Target,
+    host: &str,
+    port: u16,
+) -> Result<(Pipe, ProbeReport), ConnectError> {
     let resolved = timeout(config.timeout, lookup_host((host.to_owned(), port))).await;
     let addresses: Vec<SocketAddr> = resolved
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -182,11 +187,7 @@ fn open_unix(path: &Path) -> Result<(Pipe, ProbeReport), ConnectError> {
     Ok((Pipe::Datagram(Datagram::Unix(socket)), report(path.display(), false)))
 }
 
-async fn open_unix_stream(
-    config: &Config,
-    target: &Target,
-    path: &Path,
-) -> Result<(Pipe, ProbeReport), ConnectError> {
+async fn open_unix_stream(config: &Config, target: &Target, path: &Path) -> Result<(Pipe, ProbeReport), ConnectError> {
     let open = async {
         let socket = UnixStream::connect(path).await?.into_std()?;
         let twin = socket.try_clone()?;

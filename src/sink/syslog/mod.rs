@@ -124,6 +124,11 @@ impl Config {
         }
     }
 
+    /// All of them in their order, for people and to tell one destination from another.
+    pub fn receivers(&self) -> String {
+        self.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// Octets that a message may have, header included.
     fn max_message(&self) -> usize {
         let max = self.cef.max_record.max(cef::MIN_RECORD);

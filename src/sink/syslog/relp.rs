@@ -181,6 +181,8 @@ impl Session {
         }
         let software = quotable(offer(b"relp_software=").unwrap_or_default());
         self.received.drain(..length);
+        // Nothing else was asked yet; an answer that came too early must not stand for a record.
+        self.received(&[])?;
         Ok(Some(software))
     }
 

@@ -231,7 +231,7 @@ impl Task {
                 self.stats.tls_errors.fetch_add(u64::from(error.is_tls()), Relaxed);
                 let text = error.to_string();
                 if let Some(unsaid) = self.complaints[receiver].due() {
-                    tracing::warn!(siem = self.config.name, target = %self.config.targets[receiver], error = text,
+                    tracing::warn!(siem = self.config.name, receiver = %self.config.targets[receiver], error = text,
                         unsaid_times = unsaid, "cannot connect to the SIEM; trying again");
                 }
                 self.stats.set_error(Some(text));
@@ -240,7 +240,7 @@ impl Task {
     }
 
     fn adopt(&mut self, receiver: usize, link: Link) {
-        tracing::info!(siem = self.config.name, target = %self.config.targets[receiver], peer = %link.report,
+        tracing::info!(siem = self.config.name, receiver = %self.config.targets[receiver], peer = %link.report,
             "connected to the SIEM");
         self.stats.connects.fetch_add(1, Relaxed);
         self.stats.connected_to(receiver);
@@ -254,14 +254,14 @@ impl Task {
     fn probed(&mut self, receiver: usize, result: Result<Link, ConnectError>) {
         self.probing = None;
         if let Err(error) = &result {
-            tracing::debug!(siem = self.config.name, target = %self.config.targets[receiver], %error,
+            tracing::debug!(siem = self.config.name, receiver = %self.config.targets[receiver], %error,
                 "a preferred receiver is still away");
         }
         let back = self.receivers.probed(receiver, result.is_ok());
         let Ok(link) = result else { return };
         match back {
             true => {
-                tracing::info!(siem = self.config.name, target = %self.config.targets[receiver],
+                tracing::info!(siem = self.config.name, receiver = %self.config.targets[receiver],
                     "going back to a preferred receiver");
                 self.successor = Some((receiver, link));
             }
@@ -318,7 +318,8 @@ impl Task {
     /// Settles what is out of the window: so many records were written after it, or it is so old.
     fn settle_passed(&mut self) {
         // A datagram settles by its window too, which proves nothing of it.
-        let proof = if self.link.as_ref().is_some_and(|(_, link)| link.confirms()) { Proof::Window } else { Proof::None };
+        let proof =
+            if self.link.as_ref().is_some_and(|(_, link)| link.confirms()) { Proof::Window } else { Proof::None };
         while let Some(first) = self.window.front() {
             let after = self.window_records - first.written;
             if after < self.config.replay_records && first.at.elapsed() < self.config.replay_age {
@@ -346,8 +347,14 @@ impl Task {
         self.stats.disconnects.fetch_add(1, Relaxed);
         let reason = broken.to_string();
         if let Some(unsaid) = self.complaints[receiver].due() {
-            tracing::warn!(siem = self.config.name, peer = link.report.address, reason,
-                unsettled_records = self.window_records, unsaid_times = unsaid, "lost the connection to the SIEM");
+            tracing::warn!(
+                siem = self.config.name,
+                peer = link.report.address,
+                reason,
+                unsettled_records = self.window_records,
+                unsaid_times = unsaid,
+                "lost the connection to the SIEM"
+            );
         }
         self.stats.set_error(Some(reason));
         if link.acknowledges() {

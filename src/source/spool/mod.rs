@@ -131,15 +131,8 @@ pub struct Spool {
 impl Spool {
     /// Looks at what an earlier run left. What cannot be read is said and left alone.
     pub fn open(config: Config, disk: Disk) -> (Self, Vec<(Owner, Vec<Part>)>) {
-        let mut spool = Self {
-            config,
-            disk,
-            parts: BTreeMap::new(),
-            by_owner: HashMap::new(),
-            size: 0,
-            next: 1,
-            reading: None,
-        };
+        let mut spool =
+            Self { config, disk, parts: BTreeMap::new(), by_owner: HashMap::new(), size: 0, next: 1, reading: None };
         let mut owners: BTreeMap<u32, (Owner, Vec<Part>)> = BTreeMap::new();
         for number in spool.numbers() {
             spool.next = number + 1;
@@ -150,7 +143,9 @@ impl Spool {
                     owners.entry(owner.id).or_insert_with(|| (owner, Vec::new())).1.push(part);
                 }
                 Ok(None) => tracing::error!(path = %path.display(), "a spool file is damaged; it is left alone"),
-                Err(error) => tracing::error!(path = %path.display(), %error, "cannot read a spool file; it is left alone"),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "cannot read a spool file; it is left alone")
+                }
             }
         }
         (spool, owners.into_values().collect())
@@ -434,7 +429,9 @@ fn find(reading: &mut Reading, offset: u64) -> io::Result<Option<(u64, Header)>>
 fn scan(path: &Path, number: u64) -> io::Result<Option<(Owner, Part)>> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
-    let Some(first) = Header::read(&file, 0, size)?.filter(|header| header.kind == Kind::About) else { return Ok(None) };
+    let Some(first) = Header::read(&file, 0, size)?.filter(|header| header.kind == Kind::About) else {
+        return Ok(None);
+    };
     let Ok(about) = serde_json::from_slice::<About>(&first.payload(&file, 0)?) else { return Ok(None) };
     if about.version != VERSION {
         return Err(io::Error::other(format!("version {} is not known to this build ({VERSION})", about.version)));

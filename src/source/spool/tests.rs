@@ -1,8 +1,8 @@
 //! The spool alone: what goes in comes out, whatever fails on the way.
 
 use super::*;
-use crate::durable::faults::{Fault, Faults, every_fault};
 use crate::durable::Step;
+use crate::durable::faults::{Fault, Faults, every_fault};
 use rustix::io::Errno;
 
 fn owner(id: u32) -> Owner {
@@ -39,7 +39,9 @@ impl Text<'_> {
 }
 
 fn lines(from: usize, count: usize) -> Vec<u8> {
-    (from..from + count).flat_map(|n| format!("line {n:06} {:x}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect()
+    (from..from + count)
+        .flat_map(|n| format!("line {n:06} {:x}\n", n.wrapping_mul(2_654_435_761)).into_bytes())
+        .collect()
 }
 
 /// Puts everything of `text` from `at` on into the spool.

@@ -44,8 +44,12 @@ impl FileSource {
     pub(super) fn attach(&mut self, owner: &Owner, parts: &[Part]) {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return };
         for gap in parts.windows(2).filter(|pair| pair[0].end < pair[1].start) {
-            tracing::error!(path = owner.path, offset_bytes = gap[0].end, lost_bytes = gap[1].start - gap[0].end,
-                "a part of the spool is missing");
+            tracing::error!(
+                path = owner.path,
+                offset_bytes = gap[0].end,
+                lost_bytes = gap[1].start - gap[0].end,
+                "a part of the spool is missing"
+            );
             self.stats.lost_bytes.fetch_add(gap[1].start - gap[0].end, Relaxed);
         }
         let id = self.owner_of(owner, first.start, last.end);
@@ -103,7 +107,7 @@ impl FileSource {
             return self.add(content);
         }
         self.by_key.entry(key).or_default().push(owner.id);
-        self.contents.insert(owner.id, content);
+        self.contents.insert(owner.id, Box::new(content));
         owner.id
     }
 
@@ -236,15 +240,19 @@ impl FileSource {
             self.stats.spool_given_up_lines.store(self.spool.given_up_lines(), Relaxed);
             let Some(written) = written? else { break };
             let (end, end_tail) = (written.part.end, written.tail);
-            let spooled =
-                Spooled { part: written.part.number, start, start_tail, end, end_tail, complete_at: None };
+            let spooled = Spooled { part: written.part.number, start, start_tail, end, end_tail, complete_at: None };
             if let Some(content) = self.contents.get_mut(&id) {
                 content.spooled = Some(spooled);
             }
             self.stats.spooled_lines.fetch_add(written.part.lines, Relaxed);
-            tracing::info!(path = owner.path, offset_bytes = start, lines = written.part.lines,
-                bytes = end - start, spool_bytes = written.part.size,
-                "a log file was deleted before it was settled; the rest is in the spool");
+            tracing::info!(
+                path = owner.path,
+                offset_bytes = start,
+                lines = written.part.lines,
+                bytes = end - start,
+                spool_bytes = written.part.size,
+                "a log file was deleted before it was settled; the rest is in the spool"
+            );
             if !written.more {
                 break;
             }
@@ -319,18 +327,23 @@ impl FileSource {
     pub(super) fn keep_for_the_next_start(&mut self) {
         self.hold.failed_at = None;
         for id in self.out_of_reach(false) {
-            if self.has_uncovered(id) && !self.stands_elsewhere(id) {
-                if let Err(error) = self.spool_up(id) {
-                    let Some(content) = self.contents.get(&id) else { continue };
-                    let reach = content.spooled.map_or(content.settled, |s| s.end.max(content.settled));
-                    let bytes = content.last_look.size.saturating_sub(reach);
-                    tracing::error!(path = %content.name, %error, lost_bytes = bytes,
-                        "what is not settled of a log file without a name is lost with this process");
-                    self.stats.lost_files.fetch_add(1, Relaxed);
-                    self.stats.lost_bytes.fetch_add(bytes, Relaxed);
-                }
+            if !self.has_uncovered(id) || self.stands_elsewhere(id) {
+                continue;
+            }
+            if let Err(error) = self.spool_up(id) {
+                self.say_lost(id, &error);
             }
         }
         self.stats.spool_bytes.store(self.spool.size(), Relaxed);
+    }
+
+    fn say_lost(&self, id: u32, error: &SpoolError) {
+        let Some(content) = self.contents.get(&id) else { return };
+        let reach = content.spooled.map_or(content.settled, |spooled| spooled.end.max(content.settled));
+        let bytes = content.last_look.size.saturating_sub(reach);
+        tracing::error!(path = %content.name, %error, lost_bytes = bytes,
+            "what is not settled of a log file without a name is lost with this process");
+        self.stats.lost_files.fetch_add(1, Relaxed);
+        self.stats.lost_bytes.fetch_add(bytes, Relaxed);
     }
 }

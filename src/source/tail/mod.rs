@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use content::{Content, Holds, Inode, Look, Place};
 use keep::Hold;
 use patterns::{Packing, Patterns, packing};
-use reader::Reader;
+use reader::{Alike, Reader};
 
 use super::checkpoint::{Loaded, RECENT_LIMIT, Store};
 use super::spool::{self, Spool};
@@ -108,7 +108,8 @@ enum Known {
     /// Its first line is not complete.
     Unripe { look: Look },
     /// Shorter than a content that begins the same and is nowhere else: a copy in the making? So many listings to go.
-    Waiting { listings: u8 },
+    /// It is held open: deleted before the time is up, it is one of its own.
+    Waiting { listings: u8, path: PathBuf, rule: Rule, reader: Box<Reader> },
     /// It cannot be read; tried again at every listing.
     Bad { error: String },
 }
@@ -127,7 +128,8 @@ pub struct FileSource {
     stats: Arc<SourceStats>,
     /// Has one owner more for each open file.
     open: Arc<()>,
-    contents: HashMap<u32, Content>,
+    /// In boxes: a table keeps a half of its places free.
+    contents: HashMap<u32, Box<Content>>,
     next_id: u32,
     by_key: HashMap<FileKey, Vec<u32>>,
     by_inode: HashMap<Inode, Known>,
@@ -218,7 +220,7 @@ impl FileSource {
         let content = Content::restore(&record);
         self.restored.insert(content.last_look.inode, record.id);
         self.by_key.entry(content.key).or_default().push(record.id);
-        self.contents.insert(record.id, content);
+        self.contents.insert(record.id, Box::new(content));
     }
 
     /// The numbers of this lane's files.
@@ -236,7 +238,7 @@ impl FileSource {
         let id = self.next_id;
         self.next_id += 1;
         self.by_key.entry(content.key).or_default().push(id);
-        self.contents.insert(id, content);
+        self.contents.insert(id, Box::new(content));
         id
     }
 
@@ -270,7 +272,7 @@ impl FileSource {
         self.listed_at = Some(Instant::now());
         let mut seen = HashSet::new();
         let mut directories = Vec::new();
-        let mut unseen = BTreeMap::new();
+        let (mut unseen, mut waiting) = (BTreeMap::new(), Vec::new());
         for index in 0..self.patterns.len() {
             let (files, watched) = self.patterns[index].0.expand();
             let rule = self.patterns[index].1;
@@ -291,7 +293,15 @@ impl FileSource {
                     continue;
                 }
                 self.see(&path, look, rule);
+                if matches!(self.by_inode.get(&look.inode), Some(Known::Waiting { listings: WAIT_LISTINGS, .. })) {
+                    waiting.push((path, look, rule));
+                }
             }
+        }
+        // What they were shorter than may have been found later in the same listing.
+        for (path, look, rule) in waiting {
+            self.by_inode.remove(&look.inode);
+            self.examine(&path, look, rule);
         }
         for directory in &directories {
             match std::fs::read_dir(directory) {
@@ -301,6 +311,7 @@ impl FileSource {
         }
         self.say_unseen(unseen);
         self.directories = directories.into_iter().map(|d| (d.clone(), modified(&d))).collect();
+        self.begin_gone(&seen);
         self.by_inode.retain(|inode, known| matches!(known, Known::Content(_)) || seen.contains(inode));
         self.unlist(&seen);
         self.open_unread();
@@ -368,7 +379,7 @@ impl FileSource {
                 self.see_content(id, path, look);
             }
             Some(Known::Alias { look: seen, .. } | Known::Unripe { look: seen }) if *seen == look => {}
-            Some(Known::Waiting { listings }) if *listings > 0 => {
+            Some(Known::Waiting { listings, .. }) if *listings > 0 => {
                 *listings -= 1;
                 self.listing_at_wake = true;
             }
@@ -420,12 +431,16 @@ impl FileSource {
         let Some(first) = reader.first_line()? else { return Ok(Known::Unripe { look }) };
         let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
         let mut shorter = false;
-        for id in self.by_key.get(&key).cloned().unwrap_or_default() {
+        for id in self.candidates(key) {
             if self.has_good_place(id) {
-                if self.is_copy_of(id, &mut reader)? {
-                    return Ok(Known::Alias { of: id, path: path.to_path_buf(), look });
+                match self.alike(id, &mut reader)? {
+                    Alike::No => continue,
+                    Alike::Yes => return Ok(Known::Alias { of: id, path: path.to_path_buf(), look }),
+                    Alike::Longer => {
+                        self.move_to_copy(id, path, look, rule, reader);
+                        return Ok(Known::Content(id));
+                    }
                 }
-                continue;
             }
             let Some(content) = self.contents.get(&id) else { continue };
             match content.is_held_by(&mut reader)? {
@@ -439,8 +454,25 @@ impl FileSource {
         }
         if shorter && !forced {
             self.listing_at_wake = true;
-            return Ok(Known::Waiting { listings: WAIT_LISTINGS });
+            reader.count_in(&self.open);
+            let (path, reader) = (path.to_path_buf(), Box::new(reader));
+            return Ok(Known::Waiting { listings: WAIT_LISTINGS, path, rule, reader });
         }
+        self.begin(key, path, look, rule, reader)
+    }
+
+    /// Contents with this key: first those that lie on the disk, then those of which most was read.
+    fn candidates(&self, key: FileKey) -> Vec<u32> {
+        let mut ids = self.by_key.get(&key).cloned().unwrap_or_default();
+        ids.sort_by_key(|id| {
+            let content = self.contents.get(id);
+            std::cmp::Reverse(content.map(|c| (c.place.is_some() || c.spooled.is_some(), c.read)))
+        });
+        ids
+    }
+
+    /// A content that was not known before.
+    fn begin(&mut self, key: FileKey, path: &Path, look: Look, rule: Rule, mut reader: Reader) -> io::Result<Known> {
         let mut content = Content::new(key, look);
         content.sent = self.may_have_been_sent(&reader, look);
         if self.first_start && rule.start == Start::End {
@@ -450,6 +482,21 @@ impl FileSource {
         let id = self.add(content);
         self.adopt(id, path, look, rule, reader);
         Ok(Known::Content(id))
+    }
+
+    /// Files that lost their names while they were waited for.
+    fn begin_gone(&mut self, seen: &HashSet<Inode>) {
+        let gone = |inode: &Inode, known: &mut Known| matches!(known, Known::Waiting { .. }) && !seen.contains(inode);
+        let gone: Vec<_> = self.by_inode.extract_if(gone).collect();
+        for (inode, known) in gone {
+            let Known::Waiting { path, rule, mut reader, .. } = known else { continue };
+            let Ok(Some(first)) = reader.first_line() else { continue };
+            let Ok(look) = reader.metadata().map(|m| Look::of(&m)) else { continue };
+            let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
+            if let Ok(known) = self.begin(key, &path, look, rule, *reader) {
+                self.by_inode.insert(inode, known);
+            }
+        }
     }
 
     /// Up to where a content that no checkpoint knows may have been sent before. What is written from now on was not.
@@ -486,15 +533,17 @@ impl FileSource {
 
     /// Whether a file holds the same as the one that the content is read from, as far as both go. What was read proves
     /// nothing here: of two files that begin alike and are not read yet, each would be taken for the other's copy.
-    fn is_copy_of(&mut self, id: u32, reader: &mut Reader) -> io::Result<bool> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
-        let Some(place) = &mut content.place else { return self.is_in_spool(id, reader) };
+    fn alike(&mut self, id: u32, reader: &mut Reader) -> io::Result<Alike> {
+        let Some(content) = self.contents.get_mut(&id) else { return Ok(Alike::No) };
+        let Some(place) = &mut content.place else {
+            return Ok(if self.is_in_spool(id, reader)? { Alike::Yes } else { Alike::No });
+        };
         let mut opened = None;
         let twin = match &mut place.reader {
             Some(twin) => twin,
             None => opened.insert(Reader::open(&place.path)?),
         };
-        reader::hold_the_same(twin, reader)
+        reader::compare(twin, reader)
     }
 
     /// Whether a file holds what the spool holds of a content, as far as both go.
@@ -505,6 +554,15 @@ impl FileSource {
         }
         let end = reader.length()?;
         Ok(self.spool.tail_at(id, end).is_some_and(|tail| reader.tail_before(end).is_ok_and(|t| t == Some(tail))))
+    }
+
+    /// Of two files with the same content the longer one is read: it holds all.
+    fn move_to_copy(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Reader) {
+        let old = self.contents.get_mut(&id).and_then(|content| content.place.take());
+        if let Some(old) = old {
+            self.by_inode.insert(old.look.inode, Known::Alias { of: id, path: old.path, look: old.look });
+        }
+        self.adopt(id, path, look, rule, Some(reader));
     }
 
     /// The content can still be read where it was; otherwise the place is given up.
@@ -844,7 +902,7 @@ impl Source for FileSource {
     }
 
     fn rewind(&mut self) {
-        self.contents.values_mut().for_each(Content::rewind);
+        self.contents.values_mut().for_each(|content| content.rewind());
         self.listing_wanted = true;
         self.dirty = true;
     }
@@ -874,7 +932,7 @@ impl Source for FileSource {
     }
 
     fn lag_bytes(&self) -> u64 {
-        self.contents.values().map(Content::lag).sum()
+        self.contents.values().map(|content| content.lag()).sum()
     }
 
     fn unterminated(&self) -> Vec<String> {

@@ -154,8 +154,7 @@ mod tests {
 
     #[test]
     fn a_live_file_brings_its_siblings() {
-        let names =
-            [
+        let names = [
             "flows.log",
             "flows-2026-01-02T03-04-05.000.log",
             "flows-2026.log.gz",

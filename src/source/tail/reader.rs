@@ -174,8 +174,18 @@ impl Reader {
     }
 }
 
-/// Whether two files hold the same text, as far as the shorter one goes: its first and its last bytes are looked at.
-pub fn hold_the_same(a: &mut Reader, b: &mut Reader) -> io::Result<bool> {
+/// How two files compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alike {
+    No,
+    /// The same text, as far as the shorter one goes; the second file goes no further.
+    Yes,
+    /// The same, and the second file goes on.
+    Longer,
+}
+
+/// Looks at the first and the last bytes, as far as the shorter one of two files goes.
+pub fn compare(a: &mut Reader, b: &mut Reader) -> io::Result<Alike> {
     let known = |reader: &Reader| if reader.is_plain() { reader.metadata().map(|m| m.len()) } else { Ok(u64::MAX) };
     let mut end = known(a)?.min(known(b)?);
     if end == u64::MAX {
@@ -188,7 +198,13 @@ pub fn hold_the_same(a: &mut Reader, b: &mut Reader) -> io::Result<bool> {
     }
     let mut heads = [(); 2].map(|()| vec![0; ends.min(HISTORY as u64) as usize]);
     let whole = a.fill(&mut heads[0], 0)? && b.fill(&mut heads[1], 0)?;
-    Ok(whole && heads[0] == heads[1] && tails.0.is_some() && tails.0 == tails.1)
+    Ok(if !whole || heads[0] != heads[1] || tails.0.is_none() || tails.0 != tails.1 {
+        Alike::No
+    } else if !a.fill(&mut [0], ends)? && b.fill(&mut [0], ends)? {
+        Alike::Longer
+    } else {
+        Alike::Yes
+    })
 }
 
 fn unpack_forward(stream: &mut Stream, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -75,9 +75,8 @@ impl<R: BufRead> ZstdDecoder<R> {
     fn decode_block(&mut self) -> io::Result<()> {
         let (decoder, input) = (&mut self.decoder, &mut self.input);
         // A damaged file must not end the process, whatever it meets in a decoder: it would be met again at each start.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            decoder.decode_blocks(input, BlockDecodingStrategy::UptoBlocks(1))
-        }));
+        let decoded =
+            catch_unwind(AssertUnwindSafe(|| decoder.decode_blocks(input, BlockDecodingStrategy::UptoBlocks(1))));
         match decoded {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.fault(error)),

@@ -50,6 +50,8 @@ fn leaf(field: &Field, product: Product) -> Value {
         // Kept and shown, never searched: a line may be longer than any term.
         ("event.original", _) => json!({"type": kind, "index": false, "doc_values": false}),
         (_, "constant_keyword") if value.is_some() => json!({"type": kind, "value": value}),
+        // `name:value` of a label. More than this cannot be a term in every script.
+        ("orchestrator.resource.label", _) => json!({"type": kind, "ignore_above": 8191}),
         (_, "keyword") => json!({"type": kind, "ignore_above": 1024}),
         // The encoder cuts values there; this is for documents that others put into the stream.
         (_, "flattened") => json!({"type": kind, "ignore_above": 8191}),
@@ -260,7 +262,8 @@ fn templates_follow_the_table() {
 
 /// A field of a whole list, as Elastic's packages and other ingest tools have it.
 fn list(fields: &[Field]) -> String {
-    let mut out = String::from("# Made from fields.tsv: the field list that ingest tools and Elastic's packages read.\n");
+    let mut out =
+        String::from("# Made from fields.tsv: the field list that ingest tools and Elastic's packages read.\n");
     for field in fields {
         let description = field.description.replace('\'', "''");
         let _ = writeln!(out, "- name: '{}'\n  type: {}\n  description: '{description}'", field.name, field.kind);

@@ -131,7 +131,8 @@ pub fn with_and_without_the_right_to_look(server: &Server, folder: &Path) {
             config.auth = auth();
         });
         let last = found.last().expect("a finding");
-        let (level, words) = if copies > 0 { (Level::Note, "ids cannot be looked up") } else { (Level::Good, "ids can be looked up") };
+        let (level, words) =
+            if copies > 0 { (Level::Note, "ids cannot be looked up") } else { (Level::Good, "ids can be looked up") };
         assert!(last.level == level && last.text.contains(words), "{user}: {found:?}");
     }
 }

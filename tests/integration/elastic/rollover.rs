@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::lane::{Before, Sink as _};
+use tidegate::sink::elastic::probe::{Level, probe};
 use tidegate::sink::elastic::{Config, Lookup};
 
-use super::lane::{Lane, id};
+use super::lane::{Lane, id, nowhere};
 use crate::support::fake_bulk::{Act, Bulk, DAY, ELASTICSEARCH, FIRST_CREATED, FakeBulk, Name, OPENSEARCH, index};
 use crate::support::{SOON, wait_until};
 
@@ -289,7 +290,8 @@ fn a_look_that_fails_is_made_again() {
 
 #[test]
 fn where_the_server_would_make_a_plain_index_nothing_is_written_before_the_template_is_there() {
-    for (name, held) in [(Name::NoTemplate, true), (Name::PlainIndex, true), (Name::Free, false), (Name::Stream, false)] {
+    for (name, held) in [(Name::NoTemplate, true), (Name::PlainIndex, true), (Name::Free, false), (Name::Stream, false)]
+    {
         let fake = FakeBulk::start_as(OPENSEARCH, |_| Act::Take);
         fake.put_under_the_name(name);
         let mut lane = Lane::new(&fake.url, quick);
@@ -346,6 +348,32 @@ fn what_went_astray_is_not_followed_by_more() {
     fake.put_under_the_name(Name::Stream);
     lane.expect(5, 0, 0);
     assert_eq!(fake.taken().len(), 10);
+}
+
+/// What `check --connect` says of the stream.
+#[test]
+fn a_check_says_what_stands_in_the_way_and_what_we_may_not_do() {
+    let rows = [
+        (Name::PlainIndex, "", Some(Level::Bad), "is a plain index or an alias"),
+        (Name::Stream, "", Some(Level::Good), "ids can be looked up"),
+        (Name::Stream, "_resolve", Some(Level::Note), "ids cannot be looked up"),
+        (Name::Stream, "_mget", Some(Level::Note), "ids cannot be looked up"),
+        (Name::Free, "", None, ""),
+    ];
+    for (name, refused, level, words) in rows {
+        let fake = FakeBulk::start_as(OPENSEARCH, |_| Act::Take);
+        fake.put_under_the_name(name);
+        if !refused.is_empty() {
+            fake.refuse(refused, 403);
+        }
+        let config = Config::new(vec![fake.url.clone()], nowhere());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = runtime.block_on(probe(&config)).unwrap();
+        let last = found.get(2);
+        assert_eq!(last.map(|finding| finding.level), level, "{found:?}");
+        assert!(last.is_none_or(|finding| finding.text.contains(words)), "{found:?}");
+        assert!(fake.seen().is_empty());
+    }
 }
 
 #[test]

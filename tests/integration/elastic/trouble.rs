@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::real::{install_plain, on_both};
 use crate::support::cutter::Cutter;
 use crate::support::servers::{self, Server};
-use crate::support::{SOON, free_port, temp_dir, wait_for, wait_until};
+use crate::support::{SOON, free_port, temp_dir, wait_for};
 
 on_both!(a_server_in_trouble);
 
@@ -28,6 +28,9 @@ const SMALL: &[&str] = &[
     "-E",
     "indexing_pressure.memory.limit=1500kb",
 ];
+
+/// What a small server on a busy machine may take.
+const LONG: Duration = Duration::from_secs(120);
 
 fn start(kind: Kind, port: u16, data: &Path) -> Option<Server> {
     let port = port.to_string();
@@ -55,7 +58,17 @@ fn lane(url: &str, namespace: &str) -> Lane {
     Lane::new(url, |config, _| {
         config.ecs.namespace = namespace.to_owned();
         config.timeout = Duration::from_secs(10);
+        // A server that cannot keep up is not asked a hundred times a second.
+        (config.pace.retry_first, config.pace.retry_max) = (Duration::from_millis(100), Duration::from_secs(2));
     })
+}
+
+/// So many batches are delivered, however long a small and busy server takes.
+fn expect(lane: &mut Lane, batches: u64) {
+    for _ in 0..batches {
+        let settled = wait_for("a settlement", LONG, || lane.try_settled());
+        assert_eq!((settled.rejected, settled.dropped), (0, 0));
+    }
 }
 
 fn document(number: u64) -> String {
@@ -73,18 +86,16 @@ fn load(lane: &mut Lane, batches: u64, size: u64) {
 
 /// Items are refused with 429 (queue) and requests with 429 (memory): all of it arrives, once.
 fn full_queues(server: &Server) {
-    let mut lanes: Vec<_> = (0..6).map(|number| lane(server.url(), &format!("full_{number}"))).collect();
-    lanes.iter_mut().for_each(|lane| load(lane, 6, 500));
-    for lane in &mut lanes {
-        (0..6).for_each(|_| lane.expect(500, 0, 0));
-    }
+    let mut lanes: Vec<_> = (0..4).map(|number| lane(server.url(), &format!("full_{number}"))).collect();
+    lanes.iter_mut().for_each(|lane| load(lane, 6, 200));
+    lanes.iter_mut().for_each(|lane| expect(lane, 6));
     let total = |count: fn(&Lane) -> u64| lanes.iter().map(count).sum::<u64>();
     let retried = total(|lane| lane.stats.retried_documents.get());
     let uncertain = total(|lane| lane.stats.uncertain_requests.get());
     println!("full queues: {retried} documents retried, {uncertain} requests uncertain");
     assert!(retried > 0, "nothing was refused: the queue is not small enough");
-    for number in 0..6 {
-        assert_eq!(server.count(&format!("logs-calico.flow-full_{number}")), 3_000);
+    for number in 0..4 {
+        assert_eq!(server.count(&format!("logs-calico.flow-full_{number}")), 1_200);
     }
 }
 
@@ -95,7 +106,7 @@ fn too_large_a_body(server: &Server) {
         config.batch_lines = 100_000;
     });
     load(&mut lane, 1, 4_000);
-    lane.expect(4_000, 0, 0);
+    expect(&mut lane, 1);
     assert!(lane.stats.split_requests.get() >= 1);
     assert_eq!(server.count("logs-calico.flow-large"), 4_000);
 }
@@ -112,7 +123,7 @@ fn read_only_cluster(server: &Server) {
     lane.expect_nothing();
     assert!(lane.dead_letters().is_empty());
     set(Value::Null);
-    lane.expect(10, 0, 0);
+    expect(&mut lane, 1);
     assert_eq!(server.count("logs-calico.flow-large"), 4_010);
 }
 
@@ -125,13 +136,14 @@ fn from_one_host_to_the_other(server: &Server) {
         config.timeout = Duration::from_secs(10);
     });
     for (round, (first, second)) in [(false, false), (true, false), (false, true)].into_iter().enumerate() {
-        (one.be_away(first), two.be_away(second));
+        one.be_away(first);
+        two.be_away(second);
         let start = round as u64 * 1_000;
         for batch in 0..5 {
             (start + batch * 200..start + (batch + 1) * 200).for_each(|number| lane.add(number, &document(number)));
             lane.seal();
         }
-        (0..5).for_each(|_| lane.expect(200, 0, 0));
+        expect(&mut lane, 5);
     }
     assert_eq!(server.count("logs-calico.flow-hosts"), 3_000);
 }
@@ -142,27 +154,18 @@ fn killed_under_load(kind: Kind, server: Server, port: u16, data: &Path) {
     let stream = "logs-calico.flow-killed";
     let mut lane = lane(server.url(), "killed");
     load(&mut lane, 1, 500);
-    lane.expect(500, 0, 0);
-    load(&mut lane, 40, 500);
-    let mut settled = 0;
-    while settled < 3 {
-        lane.settled();
-        settled += 1;
-    }
+    expect(&mut lane, 1);
+    load(&mut lane, 24, 500);
+    expect(&mut lane, 3);
     server.kill();
     drop(server);
     lane.expect_hold("unreachable");
     let server = wait_for("a second start", SOON, || start(kind, port, data));
-    wait_until("the first documents after it", Duration::from_secs(120), || lane.try_settled().is_some());
-    settled += 1;
+    expect(&mut lane, 1);
     server.call(Method::POST, &format!("/{stream}/_rollover"), None);
-    while settled < 40 {
-        let one = wait_for("a settlement", Duration::from_secs(120), || lane.try_settled());
-        assert_eq!((one.rejected, one.dropped), (0, 0));
-        settled += 1;
-    }
-    // The forty batches begin with the first one's documents. A rollover in the very moment of a repeat is counted.
-    assert_eq!(server.count(stream), 20_000 + lane.stats.second_copies.get());
+    expect(&mut lane, 20);
+    // The batches begin with the first one's documents. A rollover in the very moment of a repeat is counted.
+    assert_eq!(server.count(stream), 12_000 + lane.stats.second_copies.get());
     println!(
         "killed: {} uncertain requests, {} duplicates, {} of them found by a look, {} second copies",
         lane.stats.uncertain_requests.get(),

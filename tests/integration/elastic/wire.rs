@@ -1,9 +1,10 @@
-//! What stands between us and a server: TLS that asks who we are, and a proxy.
+//! What stands between us and a server: TLS that asks who we are, a proxy, and a long wait.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::lane::Lane;
 use crate::support::fake_bulk::{Act, FakeBulk};
-use crate::support::{run_command, temp_dir, tidegate};
+use crate::support::{Running, run_command, temp_dir, tidegate, wait_until};
 
 /// An authority with a server's and a client's certificate, as files.
 struct Pki {
@@ -40,7 +41,8 @@ impl Pki {
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         put("ca.pem", &ca.pem());
         let (certificate, key) = issue("node-1");
-        (put("client.pem", &certificate.pem()), put("client.key", &key.serialize_pem()));
+        put("client.pem", &certificate.pem());
+        put("client.key", &key.serialize_pem());
 
         let (certificate, key) = issue("localhost");
         let mut roots = rustls::RootCertStore::empty();
@@ -199,4 +201,56 @@ fn proxies_of_the_environment_are_used_and_left_out_as_it_says() {
         assert!(asked.iter().all(|one| *one == target), "{asked:?}");
     }
     assert_eq!(fake.taken().len(), 1, "the same line each time");
+}
+
+/// However long the server takes, the lane stops reading at the bound, and then rests.
+#[test]
+fn memory_is_bounded_and_the_processor_idle_while_a_server_does_not_answer() {
+    // An hour is never; the wait of five seconds is shorter than the test.
+    for wait in [Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(3_600)] {
+        let fake = FakeBulk::start(move |_| Act::Slow(wait));
+        let folder = temp_dir();
+        let line = format!("{{\"end_time\":1700000000,\"action\":\"deny\",\"source_name\":\"{}\"}}\n", "x".repeat(900));
+        // Hardly compressible would be slow to make: the bound is small instead.
+        std::fs::write(folder.path().join("flows.log"), line.repeat(30_000)).unwrap();
+        let yaml = json!({
+            "node": "node-1",
+            "sources": [{"path": folder.path().join("flows.log")}],
+            "sinks": {"elasticsearch": {
+                "hosts": [fake.url], "in_flight": "1MiB", "batch": {"bytes": "512KiB"}, "compression": 0, "timeout": "10m",
+            }},
+            "state_dir": folder.path().join("state"),
+            "listen": "127.0.0.1:0",
+        });
+        let file = folder.path().join("tidegate.yaml");
+        std::fs::write(&file, yaml.to_string()).unwrap();
+        let agent = Running::start(&mut tidegate(&["run", "-c", file.to_str().unwrap()]));
+        wait_until("two requests", Duration::from_secs(60), || fake.seen().len() >= 2);
+        let (mut spent, mut rests) = (0, 0);
+        wait_until("the lane to rest", Duration::from_secs(120), || {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = cpu_ticks(agent.pid());
+            rests = if now == spent { rests + 1 } else { 0 };
+            spent = now;
+            rests >= 5
+        });
+        let peak = peak_kib(agent.pid());
+        assert!(peak <= 24 << 10, "{wait:?}: {peak} KiB");
+        assert!(fake.seen().len() < 30, "{wait:?}: {} requests", fake.seen().len());
+        drop(agent);
+    }
+}
+
+/// User and system time of a process, in ticks of the kernel's clock.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a state").split_whitespace().collect();
+    fields[11].parse::<u64>().expect("ticks") + fields[12].parse::<u64>().expect("ticks")
+}
+
+/// The highest resident size so far.
+fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("kB")
 }

@@ -39,7 +39,10 @@ fn everything_below_a_directory_is_sent_under_the_ids_of_the_live_tail() {
 
     let dry = place.json("backfill", &["--dry-run", &place.text("old"), &place.text("logs/flows.log")], 0);
     assert_eq!((&dry["lanes"][0]["read"], &dry["lanes"][0]["delivered"]), (&json!(800), &json!(800)));
-    assert_eq!((&dry["first_event"], &dry["last_event"]), (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14T22:26:39Z")));
+    assert_eq!(
+        (&dry["first_event"], &dry["last_event"]),
+        (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14T22:26:39Z"))
+    );
     assert_eq!(peer.count(), 0);
     assert!(!place.path("state").exists(), "a dry run leaves nothing behind");
 
@@ -50,7 +53,11 @@ fn everything_below_a_directory_is_sent_under_the_ids_of_the_live_tail() {
     assert_eq!((&summary["files"], &summary["lanes"][0]["delivered"]), (&json!(3), &json!(800)));
     assert!(set(peer.ids()) == expected, "{} ids", peer.count());
     let progress: Vec<Value> = ran.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert!(progress.iter().any(|line| line["progress"] == "backfill" && line["total_bytes"].as_u64() > Some(0)), "{}", ran.stderr);
+    assert!(
+        progress.iter().any(|line| line["progress"] == "backfill" && line["total_bytes"].as_u64() > Some(0)),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("1 files in directories have no .log"), "{}", ran.stderr);
 
     // Once more, and from the live tail: everything is there already.
@@ -73,7 +80,10 @@ fn a_time_window_filters_and_counts() {
     balance(lane);
     let got = ["read", "delivered", "filtered", "not_flows", "without_time"].map(|key| lane[key].as_u64().unwrap());
     assert_eq!(got, [101, 11, 90, 1, 1], "the line without a time is not known to be outside");
-    assert_eq!((&summary["first_event"], &summary["last_event"]), (&json!("2023-11-14T22:13:30Z"), &json!("2023-11-14T22:13:39Z")));
+    assert_eq!(
+        (&summary["first_event"], &summary["last_event"]),
+        (&json!("2023-11-14T22:13:30Z"), &json!("2023-11-14T22:13:39Z"))
+    );
     let ran = place.run("backfill", &window).expect_code(0);
     let line = "backfill-elasticsearch: read 101 = delivered 11 (11 were there already) + filtered 90 + rejected 0 + dropped 0 + not decided 0\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
@@ -103,7 +113,9 @@ fn bad_files_are_told_by_name_and_the_rest_is_read() {
     let summary = place.json("backfill", &files, 4);
     balance(&summary["lanes"][0]);
     let failed = summary["failed_files"].as_array().unwrap();
-    let told = |name: &str| failed.iter().find(|file| file["path"].as_str().unwrap().ends_with(name)).map(|file| file["error"].to_string());
+    let told = |name: &str| {
+        failed.iter().find(|file| file["path"].as_str().unwrap().ends_with(name)).map(|file| file["error"].to_string())
+    };
     assert_eq!(failed.len(), 3, "{failed:?}");
     assert!(told("misnamed.log").unwrap().contains(".gz"), "{failed:?}");
     assert!(told("packed.log").unwrap().contains("zstd") && told("cut.log.gz").is_some(), "{failed:?}");
@@ -126,8 +138,9 @@ fn an_interrupted_backfill_goes_on_and_a_copy_is_not_read_again() {
     place.append("b.log", 600..1_200, 0);
     place.compress("a.log", "a-copy.log.gz");
     let resume = place.text("progress.json");
-    let arguments = [&place.text("a.log"), &place.text("a-copy.log.gz"), &place.text("b.log"), "--resume", &resume, "-o", "json"]
-        .map(str::to_owned);
+    let arguments =
+        [&place.text("a.log"), &place.text("a-copy.log.gz"), &place.text("b.log"), "--resume", &resume, "-o", "json"]
+            .map(str::to_owned);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let slow = [&arguments[..], &["--rate", "300"]].concat();
     let running = Running::start(&mut place.command("backfill", &slow));
@@ -151,7 +164,8 @@ fn an_interrupted_backfill_goes_on_and_a_copy_is_not_read_again() {
     let last: Value = serde_json::from_str(&place.run("backfill", &arguments).expect_code(0).stdout).unwrap();
     balance(&last["lanes"][0]);
     assert!(set(peer.ids()) == place.ids(&["a.log", "b.log"]), "{} ids", peer.count());
-    assert!(last["lanes"][0]["read"].as_u64() < Some(1_200 - came), "{last}");
+    // The kill may have come before the first progress of its run was noted.
+    assert!(last["lanes"][0]["read"].as_u64() <= Some(1_200 - came), "{last}");
     // Only what was under way at the kill came twice, at most a second's lines and a batch: the copy was not read.
     assert!(peer.repeats() < 500, "{}", peer.repeats());
     let done: Value = serde_json::from_str(&place.run("backfill", &arguments).expect_code(0).stdout).unwrap();
@@ -164,7 +178,9 @@ fn too_many_refusals_stop_it_and_its_letters_are_its_own() {
     let place = Place::new();
     place.configure(&fake.url, |c| c["sinks"]["elasticsearch"]["batch"] = json!({"lines": 10, "age": "50ms"}));
     place.append("a.log", 0..5_000, 0);
-    let ran = place.run("backfill", &["--max-errors", "20", "--rate", "1000", "-o", "json", &place.text("a.log")]).expect_code(1);
+    let ran = place
+        .run("backfill", &["--max-errors", "20", "--rate", "1000", "-o", "json", &place.text("a.log")])
+        .expect_code(1);
     let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
     balance(&summary["lanes"][0]);
     let rejected = summary["lanes"][0]["rejected"].as_u64().unwrap();
@@ -210,7 +226,10 @@ fn a_siem_gets_old_flows_only_when_it_is_named() {
     let with = place.json("backfill", &["--sink", "siem-soc", "--from", "1700000040", &place.text("a.log")], 0);
     let lane = &with["lanes"][0];
     balance(lane);
-    assert_eq!((&lane["lane"], &lane["delivered"], &lane["filtered"]), (&json!("backfill-siem-soc"), &json!(10), &json!(40)));
+    assert_eq!(
+        (&lane["lane"], &lane["delivered"], &lane["filtered"]),
+        (&json!("backfill-siem-soc"), &json!(10), &json!(40))
+    );
     let text = receiver.join().unwrap();
     assert_eq!(text.lines().count(), 10, "{text}");
     let ids = place.ids(&["a.log"]);

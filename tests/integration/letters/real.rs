@@ -42,7 +42,8 @@ fn a_replay_after_mending_the_mapping_empties_the_dead_letter(kind: Kind) {
     std::fs::remove_file(place.path("state/elasticsearch.json")).unwrap();
     place.run("run", &["--once"]).expect_code(0);
     assert_eq!(server.count(&stream), 120);
-    server.ok(Method::DELETE, &format!("/_data_stream/{stream}"), None);
+    // The small Elasticsearch cannot delete the stream, and its template goes only with it.
+    server.call(Method::DELETE, &format!("/_data_stream/{stream}"), None);
     server.call(Method::DELETE, &template, None);
 }
 

@@ -14,6 +14,10 @@ use crate::support::{Running, SOON, temp_dir, wait_until};
 
 /// A peer that refuses by what its `mood` says, and a place whose 200 lines it has seen: 20 are dead letters.
 fn refused_twenty() -> (Place, FakeBulk, Arc<AtomicUsize>) {
+    refused(20)
+}
+
+fn refused(letters: usize) -> (Place, FakeBulk, Arc<AtomicUsize>) {
     let mood = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&mood);
     let fake = FakeBulk::start(move |bulk| match now.load(Ordering::Relaxed) {
@@ -22,13 +26,15 @@ fn refused_twenty() -> (Place, FakeBulk, Arc<AtomicUsize>) {
         2 => Act::Close,
         3 => Act::Slow(Duration::from_millis(300)),
         // Another reason, for every second one.
-        _ => refuse(bulk, "strict_dynamic_mapping_exception", |document| document.contains("\"bytes\":1\"") || odd(document)),
+        _ => refuse(bulk, "strict_dynamic_mapping_exception", |document| {
+            document.contains("\"bytes\":1\"") || odd(document)
+        }),
     });
     let place = Place::new();
     place.configure(&fake.url, |_| {});
-    place.append("logs/flows.log", 0..200, 10);
+    place.append("logs/flows.log", 0..letters * 10, 10);
     place.run("run", &["--once"]).expect_code(4);
-    assert_eq!(place.letters("elasticsearch").len(), 20);
+    assert_eq!(place.letters("elasticsearch").len(), letters);
     (place, fake, mood)
 }
 
@@ -65,7 +71,8 @@ fn the_dead_letter_is_shown_by_reason_and_letter_by_letter() {
     let shown: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let letters = place.letters("elasticsearch");
     assert_eq!(shown, letters[17..]);
-    let origin = json!({"cluster": "test-cluster", "node": "test-node", "path": place.path("logs/flows.log"), "offset": 0});
+    let origin =
+        json!({"cluster": "test-cluster", "node": "test-node", "path": place.path("logs/flows.log"), "offset": 0});
     assert_eq!(letters[0]["origin"], origin);
     let id = letters[5]["id"].as_str().unwrap();
     let one = place.run("dead-letter", &["--id", id]).expect_code(0).stdout;
@@ -99,7 +106,10 @@ fn what_is_mended_is_delivered_as_it_was_and_leaves() {
 
     mood.store(1, Ordering::Relaxed);
     let done = place.json("replay", &["--progress", "json"], 0);
-    assert_eq!((&done["delivered"], &done["refused"], &done["left"], &done["end"]), (&json!(20), &json!(0), &json!(0), &json!("done")));
+    assert_eq!(
+        (&done["delivered"], &done["refused"], &done["left"], &done["end"]),
+        (&json!(20), &json!(0), &json!(0), &json!("done"))
+    );
     let sent = documents(&fake.seen()[before..]);
     assert_eq!(sent.keys().cloned().collect::<BTreeSet<_>>(), ids(&letters));
     assert!(sent.iter().all(|(id, document)| refused[id] == *document), "byte for byte");
@@ -148,32 +158,38 @@ fn letters_that_are_there_already_or_stand_twice_are_duplicates() {
     assert_eq!(place.json("dead-letter", &[], 0)["lanes"][0]["repeats"], 10);
     let done = place.json("replay", &[], 4);
     let expected = [21, 20, 20, 0, 1, 0];
-    let got = ["letters", "delivered", "duplicates", "refused", "unsendable", "left"].map(|key| done[key].as_u64().unwrap());
+    let got =
+        ["letters", "delivered", "duplicates", "refused", "unsendable", "left"].map(|key| done[key].as_u64().unwrap());
     assert_eq!(got, expected);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("not a letter\n{odd}\n"), "what is none stays");
 }
 
 #[test]
 fn an_absent_peer_an_interrupt_and_a_kill_lose_nothing() {
-    let (place, fake, mood) = refused_twenty();
-    place.configure(&fake.url, |c| c["sinks"]["elasticsearch"]["batch"]["lines"] = json!(2));
+    let (place, fake, mood) = refused(100);
+    // So much under way that a stop finds some letters not sent yet.
+    place.configure(&fake.url, |c| {
+        let sink = &mut c["sinks"]["elasticsearch"];
+        (sink["compression"], sink["in_flight"]) = (json!(0), json!("64KiB"));
+        sink["batch"] = json!({"lines": 2, "bytes": "64KiB"});
+    });
     let all = ids(&place.letters("elasticsearch"));
     mood.store(2, Ordering::Relaxed);
     let away = place.json("replay", &["--timeout", "1s"], 1);
-    assert_eq!((&away["delivered"], &away["left"], &away["end"]), (&json!(0), &json!(20), &json!("peer_away")));
+    assert_eq!((&away["delivered"], &away["left"], &away["end"]), (&json!(0), &json!(100), &json!("peer_away")));
     assert_eq!(ids(&place.letters("elasticsearch")), all);
 
     // Two documents a request, two requests at a time, 300 ms each.
     mood.store(3, Ordering::Relaxed);
     let running = Running::start(&mut place.command("replay", &["-o", "json"]));
-    wait_until("some letters", SOON, || fake.taken().len() > 180 + 2);
+    wait_until("some letters", SOON, || fake.taken().len() > 900 + 2);
     running.signal(Signal::INT);
     let ran = running.wait(SOON).expect_code(130);
     let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
     let delivered = summary["delivered"].as_u64().unwrap();
-    assert!(delivered >= 4 && delivered < 20, "{summary}");
+    assert!((4..100).contains(&delivered), "{summary}");
     let left = place.letters("elasticsearch");
-    assert_eq!(left.len() as u64, 20 - delivered, "it goes on where it was");
+    assert_eq!(left.len() as u64, 100 - delivered, "it goes on where it was");
 
     let running = Running::start(&mut place.command("replay", &[]));
     let taken = fake.taken().len();
@@ -196,7 +212,8 @@ fn an_absent_peer_an_interrupt_and_a_kill_lose_nothing() {
 fn a_replay_beside_a_held_agent_lets_it_go_on() {
     let mended = Arc::new(AtomicBool::new(false));
     let now = Arc::clone(&mended);
-    let fake = FakeBulk::start(move |bulk| if now.load(Ordering::Relaxed) { Act::Take } else { refuse(bulk, KIND, |_| true) });
+    let fake =
+        FakeBulk::start(move |bulk| if now.load(Ordering::Relaxed) { Act::Take } else { refuse(bulk, KIND, |_| true) });
     let place = Place::new();
     place.configure(&fake.url, |c| {
         c["sinks"]["elasticsearch"]["dead_letter"] = json!({"max_size": "1MiB"});
@@ -245,7 +262,10 @@ fn a_replay_and_a_writing_agent_lose_no_letter() {
 fn a_replay_needs_an_elasticsearch() {
     let place = Place::new();
     let state = place.text("state");
-    let none = crate::support::run(&["replay", "--state-dir", &state, "--siem", "tcp://127.0.0.1:1", "--zones", "/z.yaml"], "");
+    let none = crate::support::run(
+        &["replay", "--state-dir", &state, "--siem", "tcp://127.0.0.1:1", "--zones", "/z.yaml"],
+        "",
+    );
     assert!(none.expect_code(1).stderr.contains("no Elasticsearch is configured"));
     place.configure("http://127.0.0.1:1", |_| {});
     assert!(place.run("replay", &["--lane", "siem-soc"]).expect_code(1).stderr.contains("a SIEM refuses nothing"));

@@ -53,10 +53,8 @@ fn end(done: Done, faults: &mut Vec<String>) {
 
 /// Waits until everything that is to arrive has arrived and is decided.
 fn settle(world: &mut World, script: &Script) -> Done {
-    let may_lack: u64 = ["lost", "rejected"]
-        .iter()
-        .filter_map(|fact| expectation(script, fact)?.word(2).parse::<u64>().ok())
-        .sum();
+    let may_lack: u64 =
+        ["lost", "rejected"].iter().filter_map(|fact| expectation(script, fact)?.word(2).parse::<u64>().ok()).sum();
     let at_least = ["lost", "rejected"].iter().any(|f| expectation(script, f).is_some_and(|s| s.word(1) == ">="));
     world.until("everything is delivered and decided", |world| {
         let lacking = world.book.expected.iter().filter(|id| !world.peer.holds(id)).count() as u64;

@@ -22,8 +22,7 @@ pub fn flow(number: u64, extra: &str) -> String {
     )
 }
 
-pub const ZONES: &str =
-    "apiVersion: zones/v1\nzones:\n- {name: outer, match: [{namespace: shop}]}\n- {name: inner, match: [{namespace: data}]}\n";
+pub const ZONES: &str = "apiVersion: zones/v1\nzones:\n- {name: outer, match: [{namespace: shop}]}\n- {name: inner, match: [{namespace: data}]}\n";
 
 /// What a file holds, by its inode.
 #[derive(Debug, Clone, Copy)]
@@ -129,9 +128,15 @@ impl Book {
     /// Everything that is in the book and whose file is still there stands in this checkpoint.
     pub fn is_settled(&self, checkpoint: &serde_json::Value) -> bool {
         let files = checkpoint["files"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut settled = HashMap::new();
+        for file in files {
+            let (Some(key), Some(offset)) = (file["key"].as_str(), file["offset"].as_u64()) else { continue };
+            let most = settled.entry(key).or_insert(offset);
+            *most = offset.max(*most);
+        }
         self.scanned.values().all(|scanned| {
             let key = format!("{:016x}", scanned.key.0);
-            files.iter().any(|f| f["key"] == key.as_str() && f["offset"].as_u64() >= Some(scanned.end))
+            settled.get(key.as_str()).is_some_and(|offset| *offset >= scanned.end)
         })
     }
 }

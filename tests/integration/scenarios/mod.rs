@@ -124,8 +124,7 @@ fn run_all(area: &str) {
     });
     let mut outcomes = outcomes.into_inner().expect("no panic");
     outcomes.sort_by_key(|outcome| std::cmp::Reverse(outcome.time));
-    let slow: Vec<_> =
-        outcomes.iter().take(5).map(|o| format!("{} {:.1} s", o.name, o.time.as_secs_f64())).collect();
+    let slow: Vec<_> = outcomes.iter().take(5).map(|o| format!("{} {:.1} s", o.name, o.time.as_secs_f64())).collect();
     println!("{} cases in {:.1} s; slowest: {}", outcomes.len(), began.elapsed().as_secs_f64(), slow.join(", "));
     let faults: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.fault.as_deref()).collect();
     assert!(faults.is_empty(), "{} of {} cases fail:\n{}", faults.len(), outcomes.len(), faults.join("\n"));
@@ -147,7 +146,11 @@ fn no_case_waits_for_a_feature() {
     let all = ["tail", "sink"].map(cases);
     let waiting = |case: &Case| Some(format!("{} needs: {}", case.path.display(), case.script.needs.as_ref()?));
     let waiting: Vec<_> = all.iter().flatten().filter_map(waiting).collect();
-    assert!(waiting.is_empty(), "not passed, since the feature is not there; remove the line when it is:\n{}", waiting.join("\n"));
+    assert!(
+        waiting.is_empty(),
+        "not passed, since the feature is not there; remove the line when it is:\n{}",
+        waiting.join("\n")
+    );
 }
 
 #[test]

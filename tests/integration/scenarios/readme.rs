@@ -32,7 +32,10 @@ fn words() -> String {
     };
     table("head", HEAD.iter().map(|(key, meaning)| (format!("{key}:"), *meaning)).collect());
     table("step", STEPS.iter().map(|(verb, usage, meaning)| (format!("{verb} {usage}"), *meaning)).collect());
-    table("fact, for `wait` and `expect`", FACTS.iter().map(|(fact, _, meaning)| (fact.to_string(), *meaning)).collect());
+    table(
+        "fact, for `wait` and `expect`",
+        FACTS.iter().map(|(fact, _, meaning)| (fact.to_string(), *meaning)).collect(),
+    );
     table("fault, for `answer`", FAULTS.iter().map(|(fault, meaning)| (fault.to_string(), *meaning)).collect());
     text
 }

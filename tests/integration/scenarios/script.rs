@@ -12,7 +12,11 @@ use crate::support::data_stream::Fault;
 /// A step's word, its arguments, and what it does. The arguments' names say what they may be; `[…]` may be missing.
 pub const STEPS: &[(&str, &str, &str)] = &[
     // Files. A path is relative to the folder of the logs; `../state/` leads to the state directory.
-    ("write", "FILE N [pieces=N] [from=N] [ends=NAME]", "appends N flows, in so many writes; `@NAME` writes to an open descriptor; `from=1` writes the first ones again; `ends=crlf` ends them so"),
+    (
+        "write",
+        "FILE N [pieces=N] [from=N] [ends=NAME]",
+        "appends N flows, in so many writes; `@NAME` writes to an open descriptor; `from=1` writes the first ones again; `ends=crlf` ends them so",
+    ),
     ("unread", "FILE N", "appends N flows that nobody is to read"),
     ("part", "FILE", "appends the first half of a flow"),
     ("rest", "FILE", "appends the other half"),
@@ -46,7 +50,11 @@ pub const STEPS: &[(&str, &str, &str)] = &[
     ("fill", "FILE", "fills the file system of this folder to the last byte"),
     ("unfill", "FILE", "gives that room back"),
     // The agent.
-    ("start", "[as=NAME] [without=NAME]", "`as=nobody` runs it as another user (root only), `without=watches` and `without=inotify` where the kernel gives none"),
+    (
+        "start",
+        "[as=NAME] [without=NAME]",
+        "`as=nobody` runs it as another user (root only), `without=watches` and `without=inotify` where the kernel gives none",
+    ),
     ("stop", "[N]", "SIGTERM, and waits for its end and its exit code, 0 or N"),
     ("kill", "", "SIGKILL"),
     ("restart", "", "stop and start"),
@@ -97,7 +105,11 @@ pub const FACTS: &[(&str, Argument, &str)] = &[
     ("copies", Argument::Count, "at the end: second documents of one line (= 0)"),
     ("rejected", Argument::Count, "at the end: lines in the dead letter only (= 0)"),
     ("dropped", Argument::Count, "at the end: lines given up by rule, as the agent counts them (= 0)"),
-    ("read-again", Argument::Count, "at the end: lines that were read more than once; without it none may be, unless the script kills"),
+    (
+        "read-again",
+        Argument::Count,
+        "at the end: lines that were read more than once; without it none may be, unless the script kills",
+    ),
     ("refused-again", Argument::Count, "at the end: documents that were offered again and refused with 409"),
     ("foreign", Argument::Count, "at the end: ids that no line has (= 0)"),
     ("siem-lost", Argument::Count, "at the end: lines that the receiver does not hold (= 0 where there is one)"),
@@ -407,7 +419,10 @@ mod tests {
         check("write flows.log many", &["x/script:2: \"many\" is no N"]);
         check("stop 3 4", &["x/script:2: \"4\" is too much; it is written: stop [N]"]);
         check("answer red-only next 3", &["x/script:2: unknown fault \"red-only\"; did you mean \"read-only\"?"]);
-        check("answer item-429:x next 3", &["x/script:2: what stands behind the colon of item-429: is not what it takes"]);
+        check(
+            "answer item-429:x next 3",
+            &["x/script:2: what stands behind the colon of item-429: is not what it takes"],
+        );
         check("answer item-429 for 3", &["x/script:2: \"for\" is no WHEN"]);
         check("expect losst = 3", &["x/script:2: unknown fact \"losst\"; did you mean \"lost\"?"]);
         check("expect lost == 3", &["x/script:2: it is written: lost OP NUMBER, with OP one of = <= >="]);

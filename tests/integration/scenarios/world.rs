@@ -23,8 +23,9 @@ use crate::support::data_stream::{DataStream, Fault, When};
 use crate::support::siem_receiver::SiemReceiver;
 use crate::support::{Running, bin, run, temp_dir, tidegate};
 
-/// How long anything is waited for: the machine does other work too.
+/// How long anything is waited for while nothing arrives, and in all: the machine does other work too.
 pub const PATIENCE: Duration = Duration::from_secs(45);
+const LIMIT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(10);
 /// `nobody`, on every Linux that we know.
 const NOBODY: u32 = 65_534;
@@ -236,7 +237,9 @@ impl World {
                 let fault = Fault::parse(step.word(0)).expect("judged before");
                 let number = step.number(2, 1);
                 self.faults += 1;
-                Ok(self.peer.answer(fault, if step.word(1) == "next" { When::Next(number) } else { When::Every(number) }))
+                Ok(self
+                    .peer
+                    .answer(fault, if step.word(1) == "next" { When::Next(number) } else { When::Every(number) }))
             }
             "answer-well" => Ok(self.peer.answer_well()),
             "down" => {
@@ -487,9 +490,10 @@ impl World {
         // The build's folder may be closed to others.
         let program = self.folder.path().join("tidegate");
         if !program.exists() {
-            std::fs::copy(bin(), &program)?;
+            // Not by ourselves: a child that another case starts meanwhile would hold our descriptor, and the program be busy.
+            command(Command::new("cp").arg(bin()).arg(&program))?;
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.env_clear().env("NO_COLOR", "1").args(self.arguments()).uid(NOBODY).gid(NOBODY);
         Ok(command)
     }
@@ -558,9 +562,13 @@ impl World {
     // Facts.
 
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Done {
-        let began = Instant::now();
+        let (began, mut moved, mut seen) = (Instant::now(), Instant::now(), 0);
         while !holds(self) {
-            if began.elapsed() > PATIENCE {
+            let arrived = self.peer.count();
+            if arrived != std::mem::replace(&mut seen, arrived) {
+                moved = Instant::now();
+            }
+            if moved.elapsed() > PATIENCE || began.elapsed() > LIMIT {
                 return Err(format!("waited {PATIENCE:?} in vain: {what}").into());
             }
             std::thread::sleep(LOOK);

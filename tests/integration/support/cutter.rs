@@ -70,8 +70,8 @@ impl Shared {
                 })
             });
             self.copy(server, client, |_| {
-                let lose = bulk.load(SeqCst)
-                    && self.lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
+                let lose =
+                    bulk.load(SeqCst) && self.lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
                 self.lost.fetch_add(usize::from(lose), SeqCst);
                 !lose
             });

@@ -29,11 +29,23 @@ pub enum Take {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// HTTP 200; every `of`-th document is refused with this status and `error.type`, the others are taken.
-    Items { status: u16, kind: &'static str, of: u64 },
+    Items {
+        status: u16,
+        kind: &'static str,
+        of: u64,
+    },
     /// The request as a whole gets this status, a JSON error, and perhaps `Retry-After`.
-    Status { take: Take, status: u16, kind: &'static str, retry_after: Option<u64> },
+    Status {
+        take: Take,
+        status: u16,
+        kind: &'static str,
+        retry_after: Option<u64>,
+    },
     /// This status and a proxy's page.
-    Page { take: Take, status: u16 },
+    Page {
+        take: Take,
+        status: u16,
+    },
     /// 413 as servers say it: no body, no product header.
     TooLarge,
     /// 413 for requests of more documents than so many.
@@ -498,8 +510,7 @@ impl Shared {
             return send(stream, Reply::Close);
         }
         let body = read_body(reader, head)?;
-        let reply =
-            if head.path.ends_with("/_bulk") { self.bulk(head, &body, fault) } else { self.other(head, &body) };
+        let reply = if head.path.ends_with("/_bulk") { self.bulk(head, &body, fault) } else { self.other(head, &body) };
         send(stream, reply)
     }
 
@@ -710,7 +721,8 @@ impl State {
         let index = self.backing[self.write_index() as usize].name.clone();
         let mut items = Vec::with_capacity(documents.len());
         for (number, (id, document)) in (1u64..).zip(documents) {
-            let (status, kind) = if number.is_multiple_of(of) { (status, kind) } else { (self.create(id, document), "") };
+            let (status, kind) =
+                if number.is_multiple_of(of) { (status, kind) } else { (self.create(id, document), "") };
             items.push(item(&index, status, kind));
         }
         Reply::Json(200, list(items.into_iter()))
@@ -836,11 +848,7 @@ fn send(stream: &mut TcpStream, reply: Reply) -> io::Result<bool> {
     match reply {
         Reply::Json(status, body) => stream.write_all(&whole(status, &body))?,
         Reply::Other(status, kind, body) => {
-            write!(
-                stream,
-                "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            )?;
+            write!(stream, "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len())?;
             stream.write_all(&body)?;
         }
         Reply::TooLarge => stream.write_all(b"HTTP/1.1 413 X\r\ncontent-length: 0\r\n\r\n")?,

@@ -20,11 +20,12 @@ const TYPES: [(&str, &str); 5] = [
 /// The objects that a small server takes.
 pub fn reduce(kind: Kind, objects: Vec<Object>) -> Vec<Object> {
     let kept = |object: &Object| {
-        let lifecycle = matches!(object.what, What::Ilm | What::Ism);
-        if lifecycle {
+        // Its Elasticsearch has ingest, but no processor.
+        let missing = matches!(object.what, What::Ilm | What::Ism | What::Transform | What::Pipeline);
+        if missing {
             println!("reduced: no {} {}", object.title(), object.name);
         }
-        !lifecycle
+        !missing
     };
     let mut objects: Vec<_> = objects.into_iter().filter(kept).collect();
     if kind == Kind::Elasticsearch {

@@ -63,6 +63,17 @@ pub fn own(kind: Kind, args: &[&str]) -> Option<Server> {
     start(script, args).inspect_err(|why| went_without(name, why)).ok()
 }
 
+/// The major before, plain.
+pub fn elasticsearch_8() -> Option<&'static Server> {
+    static SLOT: Slot = OnceLock::new();
+    get(&SLOT, "Elasticsearch 8", "start-elasticsearch", &["--version", "8.19.8"])
+}
+
+pub fn opensearch_2() -> Option<&'static Server> {
+    static SLOT: Slot = OnceLock::new();
+    get(&SLOT, "OpenSearch 2", "start-opensearch", &["--version", "2.19.4"])
+}
+
 /// HTTPS, users and API keys, and bodies of at most 2 MB.
 pub fn elasticsearch_secure() -> Option<&'static Server> {
     static SLOT: Slot = OnceLock::new();
@@ -71,10 +82,13 @@ pub fn elasticsearch_secure() -> Option<&'static Server> {
 
 pub fn opensearch_secure() -> Option<&'static Server> {
     static SLOT: Slot = OnceLock::new();
-    get(&SLOT, "OpenSearch", "start-opensearch", SECURE)
+    get(&SLOT, "OpenSearch", "start-opensearch", SECURE_OPEN)
 }
 
 const SECURE: &[&str] = &["--tls", "-E", "http.max_content_length=2mb"];
+/// There, too, the administrator may make users and roles.
+const SECURE_OPEN: &[&str] =
+    &["--tls", "-E", "http.max_content_length=2mb", "-E", "plugins.security.restapi.roles_enabled=all_access"];
 
 fn get(slot: &'static Slot, name: &str, script: &str, args: &[&str]) -> Option<&'static Server> {
     match slot.get_or_init(|| start(script, args)) {
@@ -138,15 +152,30 @@ impl Server {
     /// When the server does not answer.
     #[track_caller]
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let admin = self.told.users.get("admin").map(|password| ("admin", password.as_str()));
+        self.call_as(admin, method, path, body.map(|body| ("application/json", body.to_string())))
+    }
+
+    /// Asks as a user with a password, or with an API key where the name is `ApiKey`, with a body of any type.
+    #[track_caller]
+    pub fn call_as(
+        &self,
+        who: Option<(&str, &str)>,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> (u16, Value) {
         let tls = self.told.ca.is_some().then(|| self.tls());
         let timeout = Duration::from_secs(60);
         let http = Http::new(HttpConfig { tls, connect_timeout: timeout, timeout }).expect("a client");
         let mut request = http.client().request(method, format!("{}{path}", self.url()));
-        if let Some(password) = self.told.users.get("admin") {
-            request = request.basic_auth("admin", Some(password));
-        }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        request = match who {
+            Some(("ApiKey", key)) => request.header("authorization", format!("ApiKey {key}")),
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        };
+        if let Some((kind, body)) = body {
+            request = request.header("content-type", kind).body(body);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -163,6 +192,17 @@ impl Server {
         let (status, answer) = self.call(method.clone(), path, body);
         assert!(status < 300, "{method} {path}: {status} {answer}");
         answer
+    }
+
+    /// Creates documents in a stream and makes them searchable; the items of the answer.
+    #[track_caller]
+    pub fn bulk(&self, stream: &str, documents: &[String]) -> Vec<Value> {
+        let body: String = documents.iter().map(|document| format!("{{\"create\":{{}}}}\n{document}\n")).collect();
+        let admin = self.told.users.get("admin").map(|password| ("admin", password.as_str()));
+        let path = format!("/{stream}/_bulk?refresh=true");
+        let (status, answer) = self.call_as(admin, Method::POST, &path, Some(("application/x-ndjson", body)));
+        assert_eq!(status, 200, "{answer}");
+        answer["items"].as_array().expect("items").iter().map(|item| item["create"].clone()).collect()
     }
 
     /// Number of documents in a stream or index, after a refresh; 0 where there is none.

@@ -6,8 +6,8 @@
 //! rolls over after we relied on its write index shows in the answer; then the look follows, and second copies are counted.
 
 use super::super::lookup::{self, Ask, Standing};
-use super::super::stream::{Blind, Lookup, Place, Since, View};
 use super::super::peer::Unanswered;
+use super::super::stream::{Blind, Lookup, Place, Since, View};
 use super::*;
 
 /// Why a part may be sent.
@@ -59,7 +59,9 @@ impl Work {
             (part.footing, part.since) = (Footing::Index(index.clone()), Some(Since::Index(index)));
             return Some(part);
         }
-        if let Some(until) = part.quiet_at.take() {
+        // Where it is only not known whether a rollover is pending, nothing is waited for.
+        let rolled = view.lazy == Some(true) || !view.older(&since).is_empty();
+        if let Some(until) = part.quiet_at.take_if(|_| rolled) {
             self.parts.push(part);
             self.wait_until_quiet(until).await;
             return None;
@@ -117,7 +119,12 @@ impl Work {
             Ask::Unanswered(Unanswered::Failed(answer)) | Ask::Blind(Blind(answer)) => {
                 self.failures = self.failures.saturating_add(1);
                 self.ship.tell("lookup", |lane, stream| {
-                    tracing::warn!(lane, stream, answer, "a question about the stream came to nothing, it is asked again");
+                    tracing::warn!(
+                        lane,
+                        stream,
+                        answer,
+                        "a question about the stream came to nothing, it is asked again"
+                    );
                 });
                 self.retry_later(None).await;
             }
@@ -167,8 +174,13 @@ impl Work {
         if copies > 0 {
             self.ship.tell("second_copies", |lane, stream| {
                 let remedy = format!("delete those in the newer index; the older one is {relied}");
-                tracing::warn!(lane, stream, documents = copies, remedy,
-                    "the stream rolled over between a look and a send, and documents stand there twice");
+                tracing::warn!(
+                    lane,
+                    stream,
+                    documents = copies,
+                    remedy,
+                    "the stream rolled over between a look and a send, and documents stand there twice"
+                );
             });
         }
     }
@@ -241,8 +253,13 @@ impl Ship {
         self.tell("blind", |lane, stream| {
             let answer = why.0.as_str();
             let remedy = "grant read and view_index_metadata on the stream, see deploy/docs/elasticsearch.md";
-            tracing::warn!(lane, stream, answer, remedy,
-                "ids cannot be looked up: what is sent again after a rollover may stand there twice, and is counted");
+            tracing::warn!(
+                lane,
+                stream,
+                answer,
+                remedy,
+                "ids cannot be looked up: what is sent again after a rollover may stand there twice, and is counted"
+            );
         });
     }
 }

@@ -49,7 +49,8 @@ fn nothing_whole_is_kept_beyond_its_bound() {
     check(&format!("{longest}x"), Err("end with a line feed"));
 }
 
-const OPENED: &str = "1 rsp 93 200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog\n";
+const OPENED: &str =
+    "1 rsp 93 200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog\n";
 
 #[track_caller]
 fn opens(answer: &str, expected: Result<Option<&str>, RelpError>) {
@@ -70,6 +71,7 @@ fn a_session_is_opened() {
     opens(&OPENED[..40], Ok(None));
     opens("1 rsp 22 200 OK\ncommands=syslog\n", Ok(Some("")));
     opens("0 serverclose 0\n", Err(RelpError::Closed));
+    opens("1 rsp 22 200 OK\ncommands=syslog\n2 rsp 6 200 OK\n", Err(RelpError::Unasked(2)));
     let refused = RelpError::RefusedSession { code: 500, text: "no? room".to_owned() };
     opens("1 rsp 12 500 no\u{1b} room\n", Err(refused));
     opens("1 rsp 20 200 OK\ncommands=echo\n", Err(RelpError::NoSyslog("echo".to_owned())));

@@ -6,6 +6,9 @@ use super::*;
 use crate::lane::{Settled, Wake};
 use crate::model::{Action, End, EndpointType, FileKey, Flow, LineId, Origin, Reporter, Text, ZonePair};
 
+mod failover;
+mod relp;
+
 /// Waiting for what should come at once, on a machine that does other work too.
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough that a window never passes by time in a test.

@@ -297,6 +297,79 @@ fn a_disk_that_fails_holds_and_recovers() {
     }
 }
 
+/// A small file system that is full for real, mounted where the state lies.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(path: &'a Path, size: &str) -> Option<Self> {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tidegate-test"])
+            .arg(path)
+            .output();
+        if mounted.as_ref().is_ok_and(|out| out.status.success()) {
+            return Some(Self(path));
+        }
+        let why = "a tmpfs cannot be mounted here (it takes root, or CAP_SYS_ADMIN)";
+        assert!(std::env::var_os("TIDEGATE_TEST_PEERS").is_none_or(|v| v != "required"), "{why}");
+        eprintln!("WENT WITHOUT a full file system: {why}");
+        None
+    }
+
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_file_system_that_is_really_full() {
+    let mut b = Bench::new();
+    let state = b.state.path().to_path_buf();
+    let Some(disk) = SmallDisk::mount(&state, "1m") else { return };
+    b.append("flows.log", "a1\n");
+    b.expect(&["a1"]);
+    let filler = disk.fill();
+    let (text, lines) = many(0, 5_000);
+    b.append("flows.log", &text);
+    // The checkpoint cannot be written, the old one stands.
+    let mut chunk = Chunk::default();
+    b.source().wake();
+    assert!(b.source().next(&mut chunk));
+    let mark = chunk.mark(chunk.bytes().len());
+    b.source().settle(mark);
+    let error = b.source().persist(None).unwrap_err().to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+    let (more, more_lines) = many(5_000, 5_000);
+    b.append("flows.log", &more).remove("flows.log");
+    b.tend();
+    assert_eq!((b.source().stats().spool_held.load(Relaxed), b.spool_files()), (1, 0));
+    // Somebody makes room.
+    std::fs::remove_file(filler).unwrap();
+    b.source().hold = Hold::default();
+    b.tend();
+    assert_eq!(b.source().stats().spool_held.load(Relaxed), 0);
+    b.source().persist(None).unwrap();
+    b.restart();
+    let mut found = lines;
+    found.drain(..frame_lines(chunk.bytes()));
+    found.extend(more_lines);
+    assert!(b.read_as(true) == found);
+    b.restart().expect(&[]);
+    b.source = None;
+}
+
+fn frame_lines(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
 #[test]
 fn an_over_long_line_in_a_deleted_file_is_counted_once() {
     let mut b = Bench::new();

@@ -1,0 +1,70 @@
+//! An ordinary line costs no allocation on its way from the file's bytes into the request's body.
+
+use std::fs;
+use std::path::Path;
+
+use tidegate::decode::Decoder;
+use tidegate::encode::ecs::{Config, Encoder};
+use tidegate::model::{Body, Event, FileKey, LineId, Origin};
+use tidegate::sink::elastic::batch::{Builder, Limits};
+use tidegate::zone::Table;
+
+/// What a lane does with a line.
+struct Lane {
+    decoder: Decoder,
+    scratch: String,
+    encoder: Encoder,
+    builder: Builder,
+    zones: Table,
+}
+
+impl Lane {
+    fn new() -> Self {
+        let zones = fs::read_to_string(fixtures().join("zones/shop/zones.yaml")).expect("zones");
+        Self {
+            decoder: Decoder::default(),
+            scratch: String::new(),
+            encoder: Encoder::new(Config::default()),
+            builder: Builder::new(1, Limits::new(usize::MAX, usize::MAX)),
+            zones: Table::load(&zones).expect("good zones").0,
+        }
+    }
+
+    fn take(&mut self, line: &[u8], offset: u64) {
+        let flow = self.decoder.decode(line, &mut self.scratch).expect("a flow");
+        let id = LineId::new(flow.end_time, FileKey(1), offset, line);
+        let origin = Origin { cluster: "c", node: "n", path: Some("/flows.log"), offset, id, read_at_ms: Some(1) };
+        let event = Event { origin, body: Body::Flow(&flow), zones: Some(self.zones.classify(&flow)) };
+        self.builder.add(id.as_str(), |out| self.encoder.encode(&event, out));
+        self.decoder.give_back(flow);
+    }
+
+    fn take_all(&mut self, lines: &[Vec<u8>], rounds: u64) {
+        for round in 0..rounds {
+            lines.iter().enumerate().for_each(|(at, line)| self.take(line, round * 1000 + at as u64));
+        }
+    }
+}
+
+fn fixtures() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// Lines of a fixture that the scanner takes.
+fn lines(case: &str) -> Vec<Vec<u8>> {
+    let input = fs::read(fixtures().join("flows").join(case).join("input.jsonl")).expect(case);
+    input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn the_steady_state_allocates_nothing() {
+    let mut lane = Lane::new();
+    let cases = ["level-0-allow", "level-1", "aggregated-allow", "denied-at-source", "dest-domains", "services"];
+    let lines: Vec<Vec<u8>> = cases.iter().flat_map(|case| lines(case)).collect();
+    // More than a batch, so that every buffer has its size.
+    lane.take_all(&lines, 400);
+    assert_eq!(lane.decoder.take_slow(), 0, "these lines are for the scanner");
+    lane.builder.abandon();
+    let counted = allocation_counter::measure(|| lane.take_all(&lines, 200));
+    assert_eq!(counted.count_total, 0, "{} allocations for {} lines", counted.count_total, 200 * lines.len());
+}

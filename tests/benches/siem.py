@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""The SIEM lane as a whole over TLS: read, decode, classify, encode, frame, encrypt, to a receiver that throws away.
+
+usage: siem.py [--agent PATH] [--lines N] [--scheme tls|tcp|relp]
+
+Prints one JSON line: CPU-seconds of the whole process, records a CPU-second, peak memory. Needs openssl and Linux.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
+
+
+def receive(listener, context, scheme):
+    """One process of its own, so that its work is nobody else's."""
+    while True:
+        connection, _ = listener.accept()
+        if context:
+            connection = context.wrap_socket(connection, server_side=True)
+        if scheme == "relp":
+            answer(connection)
+        buffer = bytearray(1 << 18)
+        while connection.recv_into(buffer):
+            pass
+        connection.close()
+
+
+def answer(connection):
+    """A RELP receiver that has everything at once."""
+    stream = connection.makefile("rb", buffering=1 << 18)
+    while True:
+        head = b""
+        while head.count(b" ") < 3 and not head.endswith(b"\n"):
+            octet = stream.read(1)
+            if not octet:
+                return
+            head += octet
+        txnr, command, length = head.split()[:3]
+        if int(length):
+            stream.read(int(length) + 1)
+        if command == b"close":
+            return
+        data = b"200 OK\ncommands=syslog" if command == b"open" else b"200 OK"
+        connection.sendall(b"%s rsp %d %s\n" % (txnr, len(data), data))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "quick/tidegate")
+    parser.add_argument("--lines", type=int, default=200_000)
+    parser.add_argument("--scheme", choices=("tls", "tcp", "relp"), default="tls")
+    args = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    subprocess.run([sys.executable, HERE / "gen_flows.py", str(args.lines), folder / "flows.log"], check=True)
+    # Every pod is in one zone and every other end in another, so that most flows cross.
+    (folder / "zones.yaml").write_text(
+        "apiVersion: zones/v1\nzones:\n" + "".join(
+            f"- {{name: {zone}, match: [{match}]}}\n" for zone, match in
+            [("even", '{namespace: "*[02468]"}'), ("pods", '{namespace: "*"}'), ("public", "{public: true}"),
+             ("private", "{public: false}")]))
+    context, tls = None, {}
+    if args.scheme == "tls":
+        subprocess.run([HERE.parent / "siem/gen-certs.sh", folder], check=True, stdout=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        tls = {"tls": {"ca_file": str(folder / "ca.pem")}}
+    listener = socket.create_server(("127.0.0.1", 0))
+    receiver = os.fork()
+    if receiver == 0:
+        try:
+            receive(listener, context, args.scheme)
+        finally:
+            os._exit(0)
+    url = f"{args.scheme}://localhost:{listener.getsockname()[1]}"
+    (folder / "tidegate.json").write_text(json.dumps({
+        "cluster": "bench", "node": "bench", "sources": [{"path": str(folder / "flows.log")}],
+        "zones": str(folder / "zones.yaml"), "state_dir": str(folder / "state"), "listen": "127.0.0.1:0",
+        "sinks": {"siem": [{"name": "bench", "url": url, "connections": "both", **tls}]}}))
+    log = folder / "agent.log"
+    try:
+        with open(log, "wb") as out:
+            agent = subprocess.Popen([args.agent, "run", "-c", folder / "tidegate.json", "--once"], stderr=out)
+            peak = 0
+            while True:
+                pid, status, usage = os.wait4(agent.pid, os.WNOHANG)
+                if pid:
+                    break
+                peak = max(peak, high_water(agent.pid))
+                time.sleep(0.05)
+    finally:
+        os.kill(receiver, 9)
+        os.waitpid(receiver, 0)
+    agent.returncode = os.waitstatus_to_exitcode(status)
+    ended = [json.loads(line) for line in log.read_text().splitlines() if '"lane ended"' in line]
+    if agent.returncode or not ended:
+        sys.exit(log.read_text())
+    records, spent = ended[-1]["delivered_lines"], usage.ru_utime + usage.ru_stime
+    print(json.dumps({
+        "scheme": args.scheme, "lines": args.lines, "records": records, "user_s": round(usage.ru_utime, 2),
+        "system_s": round(usage.ru_stime, 2), "records_per_cpu_s": round(records / spent),
+        "peak_rss_mib": round(peak / 1024, 1), "load": os.getloadavg()[0]}))
+    shutil.rmtree(folder)
+
+
+def high_water(pid):
+    # Not ru_maxrss: a child starts with its parent's mark there.
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0)
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    main()
