@@ -13,13 +13,12 @@ use std::time::Duration;
 use super::{AgentError, LaneEnd, Runtime};
 use crate::encode::cef;
 use crate::lane::{
-    Before, ExitOnPanic, Fill, Lane, LaneConfig, Memory, Outcomes, PANIC_EXIT_CODE, Settled, Sink, Taken, Ticket, Wake,
-    Zones,
+    Before, ExitOnPanic, Fill, Lane, LaneConfig, Memory, Outcomes, PANIC_EXIT_CODE, Settled, Sink, Source as _, Taken,
+    Ticket, Wake, Zones,
 };
 use crate::model::{Body, Event};
 use crate::sink::{elastic, syslog};
-use crate::source::checkpoint::Store;
-use crate::source::list::{self, FileList, Item, ListError, Reading};
+use crate::source::list::{self, FileList, Item, Progress, ProgressError, Reading};
 use crate::telemetry::{Health, LaneSnapshot, LaneStats};
 
 /// Lines of a batch that goes nowhere.
@@ -67,7 +66,7 @@ pub enum BackfillError {
     #[error("cannot keep the progress in {path}: {source}; give --resume FILE or --state-dir DIR where this user may write", path = path.display())]
     Progress { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    List(#[from] ListError),
+    Kept(#[from] ProgressError),
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
@@ -268,28 +267,34 @@ fn source(config: &Config, lane: &str, target: &str) -> Result<FileList, Backfil
         rate: config.rate,
         purpose: format!("{}, to {target}", config.purpose),
     };
-    let (dir, stem) = &config.progress;
-    let name = format!("{stem}.{lane}");
-    let store = Store::new(dir, &name);
+    let progress = Progress::new(progress_file(config, lane));
     if config.dry_run {
         // It says what a run would do, and so goes on from where that would; it keeps nothing.
-        let store = store.path().exists().then_some(store);
-        let mut source = FileList::open(list, config.items.clone(), store)?;
+        let mut source = FileList::open(list, config.items.clone(), Some(progress))?;
         source.keep_nothing();
         return Ok(source);
     }
-    let fail = |source| BackfillError::Progress { path: store.path().to_path_buf(), source };
-    std::fs::create_dir_all(dir).map_err(fail)?;
-    let mut source = FileList::open(list, config.items.clone(), Some(Store::new(dir, &name)))?;
+    let path = progress.path().to_path_buf();
+    let fail = |source| BackfillError::Progress { path, source };
+    if let Err(error) = std::fs::create_dir_all(&config.progress.0) {
+        return Err(fail(error));
+    }
+    let mut source = FileList::open(list, config.items.clone(), Some(progress))?;
     // Better now than after an hour.
-    crate::lane::Source::persist(&mut source, None).map_err(|error| fail(std::io::Error::other(error.to_string())))?;
-    Ok(source)
+    let note = match source.memory() {
+        Memory::Note(note) => note,
+        Memory::Nothing => None,
+    };
+    match source.persist(note.as_deref()) {
+        Ok(()) => Ok(source),
+        Err(error) => Err(fail(std::io::Error::other(error.to_string()))),
+    }
 }
 
 /// The files of a lane's progress.
 pub fn progress_file(config: &Config, lane: &str) -> PathBuf {
     let (dir, stem) = &config.progress;
-    Store::new(dir, &format!("{stem}.{lane}")).path().to_path_buf()
+    dir.join(format!("{stem}.{lane}.json"))
 }
 
 /// A sink that gets only the events of a time. Lines without a time are not known to be outside.

@@ -254,11 +254,12 @@ mod tests {
 
     #[test]
     fn problems_name_the_flag() {
-        let arguments = ["x", "--source", "/l", "--elasticsearch", "es:9200", "--listen", "9464", "--siem", "relp://x"];
+        let arguments =
+            ["x", "--source", "/l", "--elasticsearch", "es:9200", "--listen", "9464", "--siem", "kafka://x"];
         let told: Vec<String> =
             input(&arguments).load().expect_err("three mistakes").iter().map(ToString::to_string).collect();
         let expected = [
-            "--siem: sinks.siem[0].url: the scheme relp",
+            "--siem: sinks.siem[0].url: the scheme kafka",
             "--listen: listen: \"9464\" has no address",
             "--elasticsearch: sinks.elasticsearch.hosts[0]: \"es:9200\" has no scheme",
             "zones: no zones are given",

@@ -54,7 +54,7 @@ enum Verb {
     Config(config::Args),
     Convert(convert::Args),
     Zones(zones::Args),
-    Setup(setup::Args),
+    Setup(Box<setup::Args>),
     Demo(demo::Args),
     Version(version::Args),
 }

@@ -216,9 +216,9 @@ impl Probe<'_> {
 /// Fields named in one message.
 const SHOWN: usize = 5;
 
-/// The fields of the table that have another type, or none. Types that only save space are not looked at.
+/// The fields of the table that have another type, then those that have none. Types that only save space are not looked at.
 fn mistyped(mappings: &Value, kind: Kind) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut missing) = (Vec::new(), Vec::new());
     for line in FIELDS.lines().skip(1) {
         let mut columns = line.split('\t');
         let (Some(name), Some(ours)) = (columns.next(), columns.next()) else { continue };
@@ -231,9 +231,10 @@ fn mistyped(mappings: &Value, kind: Kind) -> Vec<String> {
         match mappings.pointer(&pointer).and_then(Value::as_str) {
             Some(theirs) if theirs == ours => {}
             Some(theirs) => wrong.push(format!("{name} is {theirs}, should be {ours}")),
-            None => wrong.push(format!("{name} has no type, should be {ours}")),
+            None => missing.push(format!("{name} has no type, should be {ours}")),
         }
     }
+    wrong.extend(missing);
     wrong
 }
 
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(mistyped(&mappings, Kind::Elasticsearch), [""; 0]);
         mappings["properties"]["source"]["properties"]["ip"]["type"] = "keyword".into();
         mappings["properties"].as_object_mut().unwrap().remove("@timestamp");
-        let expected = ["@timestamp has no type, should be date", "source.ip is keyword, should be ip"];
+        let expected = ["source.ip is keyword, should be ip", "@timestamp has no type, should be date"];
         assert_eq!(mistyped(&mappings, Kind::Elasticsearch), expected);
         assert_eq!(mistyped(&mappings, Kind::OpenSearch)[2..].len(), 3, "three flattened fields");
     }

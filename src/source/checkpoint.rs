@@ -148,10 +148,6 @@ impl Store {
         Self { lane: lane.to_owned(), path: path("json"), archive: path("archive.json"), archived: false, disk }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub fn disk(&self) -> Disk {
         self.disk.clone()
     }

@@ -5,6 +5,8 @@
 //! read again; a file that cannot be read on is told by name, and the others are read all the same. Memory does not grow
 //! with the files' sizes. What it does not do: it waits for nothing to grow, and touches nothing of the agent's state.
 
+mod progress;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{CheckpointError, Loaded, Record, Saved, Store};
+pub use progress::{Progress, ProgressError};
+use progress::{Record, Saved};
+
 use super::tail::reader::Reader;
 use crate::decode::decode;
 use crate::lane::{Before, Chunk, HISTORY, Mark, Memory, Source, Tail};
@@ -168,16 +172,6 @@ impl Reading {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(
-        "the progress in {path} is of another run ({theirs}); give the arguments of that run, or another --resume FILE", path = path.display()
-    )]
-    OtherPurpose { path: PathBuf, theirs: String },
-}
-
 /// One file on its way.
 #[derive(Debug)]
 struct Entry {
@@ -212,25 +206,17 @@ impl Entry {
         }
     }
 
-    /// Numbered when it is written.
     fn record(&self) -> Option<Record> {
         let key = self.key.filter(|_| self.known)?;
         Some(Record {
-            id: 0,
             key: key.0,
-            device: self.item.device,
-            inode: self.item.inode,
             path: self.name.to_string(),
             size: self.item.size,
             modified_ns: self.item.modified_ns,
-            head_len: 0,
-            head_hash: 0,
             offset: self.settled,
             tail_len: self.settled_tail.len,
             tail_hash: self.settled_tail.hash,
-            read: self.read,
             finished: self.finished && self.settled == self.read,
-            gone_since: None,
         })
     }
 }
@@ -273,7 +259,7 @@ pub struct FileList {
     reached: HashMap<FileKey, Vec<Reached>>,
     /// What an earlier run noted; a record goes when a file goes on from it.
     earlier: Vec<Option<Record>>,
-    store: Option<Store>,
+    progress: Option<Progress>,
     memory: Memory,
     changed: bool,
     noted: Option<String>,
@@ -283,12 +269,11 @@ pub struct FileList {
 }
 
 impl FileList {
-    /// Reads the progress of an earlier run from `store`; without one, none is kept.
-    pub fn open(config: Config, items: Vec<Item>, mut store: Option<Store>) -> Result<Self, ListError> {
-        let saved = match store.as_mut().map(Store::load).transpose()? {
-            Some(Loaded::Saved(saved)) => Some(saved),
-            // What was lost is read again, under the same ids.
-            Some(Loaded::Nothing | Loaded::Lost) | None => None,
+    /// Goes on from `progress`; without one, none is kept.
+    pub fn open(config: Config, items: Vec<Item>, progress: Option<Progress>) -> Result<Self, ProgressError> {
+        let saved = match &progress {
+            Some(progress) => progress.load(&config.purpose)?,
+            None => None,
         };
         let total_bytes = items.iter().map(|item| item.unpacked).sum();
         let disk_bytes = items.iter().map(|item| item.size).sum();
@@ -301,7 +286,7 @@ impl FileList {
             at: None,
             reached: HashMap::new(),
             earlier: Vec::new(),
-            store,
+            progress,
             memory: Memory::Nothing,
             changed: true,
             noted: None,
@@ -309,21 +294,14 @@ impl FileList {
             due: Instant::now(),
         };
         if let Some(saved) = saved {
-            list.go_on_from(saved)?;
+            list.go_on_from(saved);
         }
         Ok(list)
     }
 
-    fn go_on_from(&mut self, saved: Saved) -> Result<(), ListError> {
-        let note = saved.note.unwrap_or_default();
-        let (purpose, note) = note.split_once('\n').unwrap_or((&note, ""));
-        if purpose != self.config.purpose {
-            let path = self.store.as_ref().map(|store| store.path().to_path_buf()).unwrap_or_default();
-            return Err(ListError::OtherPurpose { path, theirs: purpose.to_owned() });
-        }
-        self.memory = Memory::Note((!note.is_empty()).then(|| note.into()));
-        let by_path: HashMap<_, _> =
-            (0..).zip(&saved.records).map(|(n, record)| (&*record.path, (n, record))).collect();
+    fn go_on_from(&mut self, saved: Saved) {
+        self.memory = Memory::Note(saved.note.map(Arc::from));
+        let by_path: HashMap<_, _> = (0..).zip(&saved.files).map(|(n, record)| (&*record.path, (n, record))).collect();
         let mut adopted = HashSet::new();
         for entry in &mut self.entries {
             let Some((number, record)) = by_path.get(&*entry.name) else { continue };
@@ -335,17 +313,16 @@ impl FileList {
                 adopted.insert(*number);
             }
         }
-        for (number, record) in saved.records.into_iter().enumerate() {
+        for (number, record) in saved.files.into_iter().enumerate() {
             let reached = Reached { by: By::Earlier(number), offset: record.offset, tail: record.tail() };
             self.reached.entry(FileKey(record.key)).or_default().push(reached);
             self.earlier.push((!adopted.contains(&number)).then_some(record));
         }
-        Ok(())
     }
 
     /// From now on no progress is written.
     pub fn keep_nothing(&mut self) {
-        self.store = None;
+        self.progress = None;
     }
 
     pub fn reading(&self) -> Arc<Reading> {
@@ -667,12 +644,11 @@ impl Source for FileList {
     }
 
     fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Some(store) = &mut self.store else { return Ok(()) };
+        let Some(progress) = &self.progress else { return Ok(()) };
         if self.changed || self.noted.as_deref() != note {
             let earlier = self.earlier.iter().flatten().cloned();
-            let records = self.entries.iter().filter_map(Entry::record).chain(earlier);
-            let records = records.zip(0..).map(|(record, id)| Record { id, ..record });
-            store.save(records, Some(&format!("{}\n{}", self.config.purpose, note.unwrap_or_default())))?;
+            let files = self.entries.iter().filter_map(Entry::record).chain(earlier).collect();
+            progress.save(&Saved::new(self.config.purpose.clone(), note.map(str::to_owned), files))?;
             (self.noted, self.changed) = (note.map(str::to_owned), false);
         }
         Ok(())

@@ -103,7 +103,7 @@ def main():
     for product, choices in VARIANTS.items():
         if args.only not in (None, product):
             continue
-        line = subprocess.run([SERVERS / f"start-{product}", "--heap", "1g"], check=True, stdout=subprocess.PIPE).stdout
+        line = subprocess.run([SERVERS / f"start-{product}", "--heap", "1g", "--timeout", "400"], check=True, stdout=subprocess.PIPE).stdout
         server = json.loads(line)
         try:
             rows = {}

@@ -164,11 +164,12 @@ impl Peer {
             let Some(head) = memchr::memmem::find(text, b"\r\n\r\n") else { continue };
             let length = content_length(&text[..head]).ok_or_else(|| io::Error::other("no length"))?;
             let whole = head + 4 + length;
+            let good = text.starts_with(b"HTTP/1.1 200");
             if whole > self.answer.len() {
                 self.answer.resize(whole, 0);
             }
             if have >= whole {
-                return if text.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err(io::Error::other("refused")) };
+                return if good { Ok(()) } else { Err(io::Error::other("refused")) };
             }
         }
     }

@@ -17,15 +17,17 @@ use tidegate::zone::Table;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [step, lines, input, zones @ ..] = &args[..] else { return Err("usage: steps STEP LINES INPUT [ZONES]".into()) };
+    let [step, lines, input, zones @ ..] = &args[..] else {
+        return Err("usage: steps STEP LINES INPUT [ZONES]".into());
+    };
     let count: usize = lines.parse()?;
     let input = fs::read(input)?;
     let zones = zones.first().map(fs::read_to_string).transpose()?.unwrap_or_default();
     let zones = Table::load(&zones).ok().map(|(table, _)| table);
     let mut work = Work::new(step, zones)?;
-    let (mut start, mut kept) = (0, 0);
+    let (mut start, mut kept, mut scratch) = (0, 0, String::new());
     for newline in memchr::memchr_iter(b'\n', &input).take(count) {
-        kept ^= work.line(&input[start..newline], start as u64);
+        kept ^= work.line(&input[start..newline], start as u64, &mut scratch);
         start = newline + 1;
     }
     println!("{kept}");
@@ -47,7 +49,6 @@ enum Step {
 struct Work {
     step: Step,
     decoder: Decoder,
-    scratch: String,
     zones: Option<Table>,
     ecs: ecs::Encoder,
     cef: cef::Encoder,
@@ -71,7 +72,6 @@ impl Work {
         Ok(Self {
             step,
             decoder: Decoder::default(),
-            scratch: String::new(),
             zones,
             ecs: ecs::Encoder::new(ecs::Config::default()),
             cef: cef::Encoder::new(cef::Config::default()),
@@ -80,11 +80,11 @@ impl Work {
         })
     }
 
-    fn line(&mut self, line: &[u8], offset: u64) -> u64 {
+    fn line(&mut self, line: &[u8], offset: u64, scratch: &mut String) -> u64 {
         if self.step == Step::Read {
             return line.len() as u64;
         }
-        let Ok(flow) = self.decoder.decode(line, &mut self.scratch) else { return 0 };
+        let Ok(flow) = self.decoder.decode(line, scratch) else { return 0 };
         let kept = match self.step {
             Step::Read => 0,
             Step::Decode => flow.bytes_in.unwrap_or(0),

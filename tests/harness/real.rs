@@ -131,7 +131,11 @@ fn answer(mut reader: BufReader<TcpStream>) -> io::Result<(u16, Value)> {
         chunked |= line.to_ascii_lowercase().starts_with("transfer-encoding: chunked");
     }
     let mut body = Vec::new();
-    while chunked {
+    if !chunked {
+        reader.read_to_end(&mut body)?;
+        return Ok((status, serde_json::from_slice(&body).unwrap_or_default()));
+    }
+    loop {
         line.clear();
         reader.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
@@ -140,9 +144,6 @@ fn answer(mut reader: BufReader<TcpStream>) -> io::Result<(u16, Value)> {
         }
         reader.by_ref().take(size).read_to_end(&mut body)?;
         reader.read_line(&mut line)?;
-    }
-    if !chunked {
-        reader.read_to_end(&mut body)?;
     }
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }

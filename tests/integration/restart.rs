@@ -13,7 +13,7 @@ use tidegate::net::product::Kind;
 
 use crate::support::recorder::{Faults, Recorder};
 use crate::support::servers::Server;
-use crate::support::{Running, SOON, run, temp_dir, tidegate, wait_until};
+use crate::support::{Ran, Running, SOON, run, temp_dir, tidegate, wait_until};
 
 const CLUSTER: &str = "test-cluster";
 const NODE: &str = "test-node";
@@ -132,6 +132,11 @@ fn once(mut arguments: Vec<String>) -> Vec<String> {
     arguments
 }
 
+/// Delivers what is left, which on a busy machine can be nearly all.
+fn finish(arguments: Vec<String>) -> Ran {
+    Running::start(&mut tidegate(&once(arguments))).wait(Duration::from_secs(240)).expect_code(0)
+}
+
 /// Runs the agent over `lines` lines with rotation, ending it at seeded points by SIGKILL or SIGTERM; `between` is called
 /// after each end.
 fn torment(arguments: &[String], lines: usize, ends: usize, seed: u64, dir: &Path, mut between: impl FnMut(usize)) {
@@ -174,7 +179,7 @@ fn killed_and_stopped_at_random_points_over_fifty_thousand_lines() {
     let (logs, state) = (temp_dir(), temp_dir());
     let peer = Recorder::start(Faults { lost_answer_every: 7, busy_items_every: 5 });
     torment(&arguments(logs.path(), state.path(), &peer.url()), 50_000, 25, 0x7469_6465, logs.path(), |_| {});
-    let ran = run(&once(arguments(logs.path(), state.path(), &peer.url())), "").expect_code(0);
+    let ran = finish(arguments(logs.path(), state.path(), &peer.url()));
     let expected = expected_ids(logs.path());
     assert!(expected.len() > 50_000);
     let found: BTreeSet<_> = peer.ids().into_iter().collect();
@@ -190,18 +195,20 @@ fn killed_and_stopped_with_rollovers(kind: Kind) {
     let stream = format!("logs-calico.flow-{}", namespace());
     let state_dir = state.path().join("state");
     let arguments = with_short_requests(logs.path(), &state_dir, server.url());
+    // A file of its own, so that the stream is there from the start.
+    std::fs::write(logs.path().join("flows-0.log"), flow(1_000_000) + "\n").unwrap();
+    finish(arguments.clone());
     torment(&arguments, 12_000, 8, 0x7265_616c, logs.path(), |end| {
         if end % 2 == 1 {
-            // The first runs may have ended before anything was written.
-            server.call(Method::POST, &format!("/{stream}/_rollover"), None);
+            server.ok(Method::POST, &format!("/{stream}/_rollover"), None);
         }
         if end % 4 == 3 {
             std::fs::remove_dir_all(&state_dir).unwrap();
         }
     });
-    run(&once(arguments), "").expect_code(0);
+    finish(arguments);
     let (expected, found) = (expected_ids(logs.path()), ids_of(server, &format!("/{stream}")));
-    assert!(expected.len() > 12_000 && server.backing(&stream).len() > 2);
+    assert!(expected.len() > 12_000 && server.backing(&stream).len() == 5);
     let (lost, foreign) = (expected.difference(&found).count(), found.difference(&expected).count());
     assert_eq!((lost, foreign), (0, 0), "of {} lines", expected.len());
     assert_eq!(server.count(&stream) as usize, expected.len(), "no second copy");

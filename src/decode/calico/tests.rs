@@ -438,7 +438,8 @@ fn who_reads_what() {
     check(r#"{"end_time":1}"#, Agreement::Declined);
     check("\u{feff}{\"proto\":\"tcp\"}\r", Agreement::Scanned);
     for cut in 0..100 {
-        let line = with(r#""source_labels":{"labels":["a=b"]},"policies":{"all_policies":["0|a|b|deny|1"]},"x":[{"y":1}]"#);
+        let line =
+            with(r#""source_labels":{"labels":["a=b"]},"policies":{"all_policies":["0|a|b|deny|1"]},"x":[{"y":1}]"#);
         check(&line[..cut], Agreement::Declined);
     }
 }

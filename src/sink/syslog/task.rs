@@ -9,7 +9,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::batch::Batch;
 use super::connect::{ConnectError, connect};
@@ -176,9 +176,14 @@ impl Task {
     /// Does one thing that can be done now; false when there is nothing to do but wait.
     async fn act(&mut self) -> bool {
         let now = Instant::now();
-        if let Some((_, link)) = &self.link {
+        if let Some((_, link)) = &mut self.link {
             if link.answer_due().is_some_and(|due| due <= now) {
-                self.lost(&Broken::Unanswered(self.config.timeout), false);
+                // It may have come while we ourselves were stopped.
+                match timeout(Duration::ZERO, link.event()).await {
+                    Ok(Event::Acknowledged) => {}
+                    Ok(Event::Broken(broken)) => self.lost(&broken, false),
+                    Err(_) => self.lost(&Broken::Unanswered(self.config.timeout), false),
+                }
                 return true;
             }
             let retiring = self.successor.is_some() || self.old_at.is_some_and(|at| at <= now);

@@ -35,12 +35,12 @@ impl Folder {
         find(&[self.0.path().to_path_buf()]).unwrap().items
     }
 
-    fn store(&self) -> Store {
-        Store::new(self.0.path(), "progress")
+    fn progress(&self) -> Progress {
+        Progress::new(self.path("progress.json"))
     }
 
     fn list(&self) -> FileList {
-        FileList::open(config(), self.items(), Some(self.store())).unwrap()
+        FileList::open(config(), self.items(), Some(self.progress())).unwrap()
     }
 
     fn names(&self, items: &[Item]) -> Vec<String> {
@@ -187,7 +187,7 @@ fn what_was_settled_is_not_read_again_and_what_was_not_is() {
     next.persist(None).unwrap();
     assert_eq!(read(&mut folder.list(), usize::MAX).0, []);
     let other = Config { purpose: "q".into(), ..config() };
-    let error = FileList::open(other, folder.items(), Some(folder.store())).err().unwrap().to_string();
+    let error = FileList::open(other, folder.items(), Some(folder.progress())).err().unwrap().to_string();
     assert!(error.contains("is of another run (p)"), "{error}");
 }
 

@@ -35,6 +35,8 @@ const READ: usize = 256 << 10;
 /// Files held open at a time: what is not read yet first, the oldest first, for these are deleted first. A file beyond is
 /// opened when its turn comes.
 const OPEN_LIMIT: usize = 64;
+/// Of the files that are read to their end, so many that were written last are kept open.
+const YOUNGEST: usize = 8;
 /// A full listing at least this often, whatever the directories' times say.
 const LISTING_INTERVAL: Duration = Duration::from_secs(10);
 /// A directory time this young may hide a change in the same tick.
@@ -315,6 +317,7 @@ impl FileSource {
         self.by_inode.retain(|inode, known| matches!(known, Known::Content(_)) || seen.contains(inode));
         self.unlist(&seen);
         self.open_unread();
+        self.open_youngest();
         self.count_lost();
         self.forget_gone();
         self.first_start = false;
@@ -349,6 +352,27 @@ impl FileSource {
             let packed = content.place.as_ref().is_some_and(|p| packing(&p.path) != Packing::Plain);
             // A decoder costs memory, and packed files are written no more: each is opened when its turn comes.
             if !packed && matches!(open_place(content, &self.open), Ok(false)) {
+                self.lose_place(id);
+            }
+        }
+    }
+
+    /// Opens the files that were written last: whether a file grows is only seen at once in one that is open.
+    fn open_youngest(&mut self) {
+        let mut young: Vec<_> = self
+            .contents
+            .iter()
+            .filter_map(|(id, c)| c.place.as_ref().map(|p| (std::cmp::Reverse(p.look.modified_ns), *id, p)))
+            .filter(|(.., place)| place.listed && packing(&place.path) == Packing::Plain)
+            .map(|(age, id, place)| (age, id, place.reader.is_some()))
+            .collect();
+        young.sort_unstable();
+        for (_, id, open) in young.into_iter().take(YOUNGEST) {
+            if open || self.open_files() >= OPEN_LIMIT {
+                continue;
+            }
+            let Some(content) = self.contents.get_mut(&id) else { continue };
+            if matches!(open_place(content, &self.open), Ok(false)) {
                 self.lose_place(id);
             }
         }
@@ -971,13 +995,18 @@ fn open_place(content: &mut Content, open: &Arc<()>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// How many bytes before the read offset are looked at, and where they begin.
+fn before(content: &Content) -> (usize, u64) {
+    let history = content.read.min(HISTORY as u64) as usize;
+    (history, content.read - history as u64)
+}
+
 /// Reads the next lines of a content into the chunk and moves its read offset behind them.
 fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
     if content.skipping.is_some() {
         return skip_line(content, chunk);
     }
-    let history = content.read.min(HISTORY as u64) as usize;
-    let from = content.read - history as u64;
+    let (mut history, mut from) = before(content);
     let mut capacity = history + READ;
     loop {
         let (have, failed) = read_block(content, chunk, from, capacity);
@@ -990,7 +1019,9 @@ fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
             // A hole may be larger than any line.
             content.read += hole as u64;
             content.read_tail = Tail::of(&chunk.buffer[..history + hole]);
-            return fill(content, chunk);
+            (history, from) = before(content);
+            capacity = history + READ;
+            continue;
         }
         if let Some(end) = memchr::memrchr(b'\n', data) {
             let at_end = have < capacity;

@@ -284,7 +284,8 @@ fn other_hosts_take_over_from_one_that_is_down() {
         lane.expect(1, 0, 0);
     }
     assert_eq!(one.taken().len() + two.taken().len(), 20);
-    assert!(!one.taken().is_empty() && !two.taken().is_empty(), "in turn");
+    // Questions after the gateway's refusals take their turn as well.
+    assert!([&one, &two].iter().all(|host| !host.taken().is_empty() || !host.asked().is_empty()), "in turn");
     assert_eq!(lane.stats.held(), None);
 }
 

@@ -26,9 +26,7 @@ fn refused(letters: usize) -> (Place, FakeBulk, Arc<AtomicUsize>) {
         2 => Act::Close,
         3 => Act::Slow(Duration::from_millis(300)),
         // Another reason, for every second one.
-        _ => refuse(bulk, "strict_dynamic_mapping_exception", |document| {
-            document.contains("\"bytes\":1\"") || odd(document)
-        }),
+        _ => refuse(bulk, "strict_dynamic_mapping_exception", odd),
     });
     let place = Place::new();
     place.configure(&fake.url, |_| {});

@@ -10,6 +10,7 @@ mod judge;
 mod lines;
 mod readme;
 mod script;
+#[allow(clippy::unit_arg, reason = "a step is one expression, with and without a result")]
 mod world;
 
 use std::collections::VecDeque;

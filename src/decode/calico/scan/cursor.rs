@@ -193,11 +193,7 @@ impl<'a> Cursor<'a> {
 
     /// An array of what `element` reads, without those that say nothing; `null` and the sentinels are the empty list.
     #[inline(always)]
-    pub fn list<T>(
-        &mut self,
-        into: &mut Vec<T>,
-        element: impl Fn(&mut Self) -> Option<Option<T>>,
-    ) -> Option<()> {
+    pub fn list<T>(&mut self, into: &mut Vec<T>, element: impl Fn(&mut Self) -> Option<Option<T>>) -> Option<()> {
         match self.peek() {
             b'[' => self.items(into, element),
             _ => self.scalar(|_| None::<Option<()>>).map(|_| ()),

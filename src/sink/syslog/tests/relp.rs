@@ -123,7 +123,7 @@ fn what_is_not_acknowledged_is_sent_again() {
 #[test]
 fn a_receiver_that_acknowledges_nothing_is_left() {
     let (listener, target) = listen();
-    let mut lane = Lane::new(target, |config| config.timeout = Duration::from_millis(200));
+    let mut lane = Lane::new(target, |config| config.timeout = Duration::from_secs(2));
     let ticket = lane.send(1);
     let mut deaf = Peer::accept(&listener);
     deaf.record(1);

@@ -296,6 +296,8 @@ fn ten_thousand_files() {
         std::fs::write(b.path(&format!("flows-{n:05}.log")), format!("{n}\n")).unwrap();
     }
     b.append("flows.log", "live\n");
+    // The file system's clock is too coarse to tell it from the last hundred others.
+    b.touch_at(&b.path("flows.log"), SystemTime::now() + Duration::from_secs(1));
     assert_eq!(b.read_as(true).len(), FILES + 1);
     b.restart();
     let begun = Instant::now();
