@@ -4,12 +4,13 @@
 use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
-use tidegate::decode::decode;
+use tidegate::decode::calico::cross_check;
+use tidegate::decode::{Decoder, decode};
 use tidegate::encode::cef::{self, Class, Encoder, Frame, MIN_RECORD};
 use tidegate::encode::{ProcessArgs, ecs};
 use tidegate::lane::{Before, Chunk, Outcomes, Sink as _, Source as _, Ticket};
@@ -19,23 +20,27 @@ use tidegate::model::{
 };
 use tidegate::sink::elastic::outcome::{self, Verdict};
 use tidegate::sink::syslog::{self, Target as Receiver};
-use tidegate::source::checkpoint::Store;
+use tidegate::source::checkpoint::{Loaded, Store};
+use tidegate::source::spool;
 use tidegate::source::tail::{Config, FileSource, SourceConfig, Start};
 
 pub type Target = fn(&[u8]);
 
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("decode", decode_line),
     ("gzip", gzip_reader),
     ("checkpoint", checkpoint),
+    ("spool", damaged_spool),
     ("response", bulk_response),
     ("cef", cef_round_trip),
     ("rfc5424", rfc5424_frame),
 ];
 
-/// A line never panics; what it says is the same whatever the scratch held before; what is a flow is a JSON object for
+/// A line never panics; the scanner and the pass that defines what is right agree on it; what it says is the same whatever the scratch held before; what is a flow is a JSON object for
 /// another parser too; and its document is one line of valid JSON.
 fn decode_line(line: &[u8]) {
+    thread_local!(static USED: RefCell<Decoder> = RefCell::default());
+    USED.with_borrow_mut(|used| cross_check(line, used));
     let (mut clean, mut dirty) = (String::new(), "what was here before".to_owned());
     let (first, second) = (decode(line, &mut clean), decode(line, &mut dirty));
     assert_eq!(format!("{first:?}"), format!("{second:?}"));
@@ -67,8 +72,7 @@ fn gzip_reader(data: &[u8]) {
     let mut text = Vec::new();
     let good = MultiGzDecoder::new(data).take(8 << 20).read_to_end(&mut text).is_ok();
     let rule = SourceConfig { path, rotated: Some(Vec::new()), start: Start::Oldest, max_line: 1 << 20 };
-    let config = Config { sources: vec![rule], cluster: "c".to_owned(), node: "n".to_owned() };
-    let mut source = FileSource::open(config, Store::new(&dir, "fuzz")).expect("no checkpoint");
+    let mut source = open(&dir, rule);
     source.wake();
     let (mut chunk, mut lines) = (Chunk::default(), Vec::new());
     while lines.len() < 8 << 20 && source.next(&mut chunk) {
@@ -82,6 +86,55 @@ fn gzip_reader(data: &[u8]) {
         // Where the data are damaged, both give what they have before that; how far that is may differ.
         let both = lines.len().min(text.len());
         assert!(lines[..both] == text[..both], "other bytes than are in the file");
+    }
+}
+
+fn open(dir: &Path, rule: SourceConfig) -> FileSource {
+    let spool = spool::Config { dir: dir.join("spool"), max_size: 1 << 20, when_full: spool::WhenFull::Hold };
+    let config = Config { sources: vec![rule], cluster: "c".to_owned(), node: "n".to_owned(), spool };
+    FileSource::open(config, Store::new(dir, "fuzz")).expect("a checkpoint of ours, or none")
+}
+
+/// The rest of a deleted file, damaged: three bytes say where and what, a fourth whether the part ends there. What is
+/// handed out is what stood there, in whole lines.
+fn damaged_spool(data: &[u8]) {
+    const LINES: usize = 40;
+    let text: String = (0..LINES).map(|n| format!("{{\"proto\":\"tcp\",\"n\":{n},\"x\":\"{:>1$}\"}}\n", n, n * 7)).collect();
+    let dir = folder("spool");
+    let path = dir.join("flows.log");
+    std::fs::write(&path, &text).expect("a file");
+    let rule = SourceConfig { path: path.clone(), rotated: Some(Vec::new()), start: Start::Oldest, max_line: 1 << 20 };
+    let mut source = open(&dir, rule.clone());
+    let mut chunk = Chunk::default();
+    source.wake();
+    assert!(source.next(&mut chunk), "the file is read");
+    std::fs::remove_file(&path).expect("it is there");
+    source.part();
+    source.persist(None).expect("a disk");
+    drop(source);
+    let part = std::fs::read_dir(dir.join("spool")).expect("a spool").next().expect("a part").expect("an entry").path();
+    let mut bytes = std::fs::read(&part).expect("a part");
+    for change in data.chunks_exact(4) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % bytes.len().max(1);
+        if change[3] % 8 == 7 {
+            bytes.truncate(at);
+        } else if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= change[2];
+        }
+    }
+    std::fs::write(&part, &bytes).expect("a disk");
+    let mut source = open(&dir, rule);
+    source.wake();
+    let mut reads = 0;
+    while source.next(&mut chunk) {
+        let (from, lines) = (chunk.offset as usize, chunk.bytes());
+        assert_eq!(text.as_bytes().get(from..from + lines.len()), Some(lines), "other bytes than were there");
+        assert!(lines.is_empty() || lines.ends_with(b"\n"), "whole lines");
+        reads += 1;
+        assert!(reads <= 2 * LINES, "it comes to an end");
+    }
+    if data.len() < 4 {
+        assert!(reads > 0, "an undamaged part is read");
     }
 }
 
@@ -106,13 +159,15 @@ fn checkpoint(data: &[u8]) {
     let dir = folder("checkpoint");
     let path = dir.join("lane.json");
     std::fs::write(&path, data).expect("a file");
-    let store = Store::new(&dir, "lane");
+    let mut store = Store::new(&dir, "lane");
     match store.load() {
-        Ok(Some(saved)) => {
-            store.save(saved.records.clone(), saved.note.as_deref()).expect("a disk");
-            assert_eq!(store.load().expect("our own").expect("our own"), saved);
+        Ok(Loaded::Saved(saved)) => {
+            store.save(saved.records.iter().cloned(), saved.note.as_deref()).expect("a disk");
+            let Loaded::Saved(again) = store.load().expect("our own") else { panic!("it was saved") };
+            assert_eq!((again.records, again.note), (saved.records, saved.note));
         }
-        Ok(None) => assert!(!path.exists(), "what is damaged is set aside"),
+        Ok(Loaded::Lost) => assert!(!path.exists(), "what is damaged is set aside"),
+        Ok(Loaded::Nothing) => panic!("there was one"),
         Err(_) => assert_eq!(std::fs::read(&path).expect("left"), data),
     }
 }
