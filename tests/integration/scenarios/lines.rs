@@ -96,8 +96,10 @@ impl Book {
         let mut end = from;
         for line in text.split_inclusive(|b| *b == b'\n') {
             let Some(content) = line.strip_suffix(b"\n") else { break };
+            // What fills a hole is no part of the line behind it.
+            let hole = content.iter().take_while(|byte| **byte == 0).count();
             if wanted {
-                self.line(key, end, content);
+                self.line(key, end + hole as u64, &content[hole..]);
             }
             end += line.len() as u64;
         }

@@ -649,9 +649,17 @@ impl World {
         self.agent.as_ref().map(Running::said).or_else(|| self.said.last().cloned()).unwrap_or_default()
     }
 
+    /// Both parts of it as one.
     fn checkpoint(&self) -> Value {
-        let text = std::fs::read(self.folder.path().join("state/elasticsearch.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        let part = |name: &str| -> Value {
+            let text = std::fs::read(self.folder.path().join("state").join(name)).unwrap_or_default();
+            serde_json::from_slice(&text).unwrap_or_default()
+        };
+        let (mut whole, mut archive) = (part("elasticsearch.json"), part("elasticsearch.archive.json"));
+        if let (Some(files), Some(archived)) = (whole["files"].as_array_mut(), archive["files"].as_array_mut()) {
+            files.append(archived);
+        }
+        whole
     }
 
     /// All dead letters as text.
