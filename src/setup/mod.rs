@@ -9,6 +9,7 @@
 //! Not here: Kibana, and changes to streams that exist already (templates work from the next rollover on).
 
 mod apply;
+pub mod boards;
 mod choice;
 mod compare;
 mod export;

@@ -1,6 +1,7 @@
 //! The one integration-test binary: real servers, real receivers, the built program.
 
 mod agent;
+mod boards;
 mod config;
 mod corpora;
 mod demo;

@@ -1,0 +1,17 @@
+//! The boards: built from their pages, held to what Kibana and OpenSearch Dashboards take, computed on real servers.
+//!
+//! Neither Kibana nor OpenSearch Dashboards runs here. What an import would say, and what a screen would show, is checked
+//! by rule ([`validate`]) and by computing what each panel asks ([`computed`]).
+
+mod answer;
+mod built;
+mod computed;
+mod corpus;
+mod detect;
+mod grafana;
+mod install;
+mod kql;
+mod opinion;
+mod picture;
+mod question;
+mod validate;
