@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Exit, block_on, check, input};
 use crate::config::{self, Config, Span, rooms};
 use crate::net::product::Product;
+use crate::setup::boards::install as kibana;
 use crate::setup::{self, Choice, Part};
 
 /// Install templates and lifecycle in Elasticsearch or OpenSearch
@@ -25,6 +26,7 @@ use crate::setup::{self, Choice, Part};
     after_long_help = "Examples:\n  $ tidegate setup -c tidegate.yaml --dry-run\n  \
     $ tidegate setup --elasticsearch https://es:9200 --username elastic --password-file password --ca-file ca.crt\n  \
     $ tidegate setup --export templates --for opensearch@2.19 --lifecycle none\n  \
+    $ tidegate setup -c tidegate.yaml --only dashboards --kibana https://kibana:5601 --rules\n  \
     $ tidegate setup verify -c tidegate.yaml"
 )]
 pub struct Args {
@@ -62,6 +64,16 @@ pub struct Args {
     /// Put everything, also over what others manage
     #[arg(long)]
     force: bool,
+
+    /// Import the boards into this Kibana or OpenSearch Dashboards; a path such as /s/my-space stays
+    ///
+    /// With the credentials and certificates of sinks.elasticsearch. Without it, no boards are imported.
+    #[arg(long, value_name = "URL", env = "TIDEGATE_KIBANA", conflicts_with_all = ["diff", "export"])]
+    kibana: Option<String>,
+
+    /// With --kibana: the detection rules too; they are off when imported
+    #[arg(long, requires = "kibana")]
+    rules: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -134,7 +146,7 @@ enum PartName {
     Templates,
     /// Of the history
     Transforms,
-    /// None ship yet
+    /// With --kibana
     Dashboards,
     Roles,
 }
@@ -164,10 +176,34 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     let (server, choice) = (server(&loaded.config)?, rooms::choice(&loaded.config));
+    let mut parts = parts(args, &Part::USUAL);
+    let boards = args.only.is_empty() || parts.contains(&Part::Dashboards);
+    if !args.only.is_empty() && boards && args.kibana.is_none() {
+        anyhow::bail!(
+            "--only dashboards needs --kibana URL; --export DIR writes the boards as files to import by hand"
+        );
+    }
+    parts.retain(|part| *part != Part::Dashboards);
     let mut out = std::io::stdout().lock();
-    let exit = block_on(install(args, &server, &choice, &mut out))??;
+    let mut exit = Exit::Done;
+    if !parts.is_empty() {
+        exit = block_on(install(args, &server, &choice, &parts, &mut out))??;
+    }
+    if let Some(url) = args.kibana.as_ref().filter(|_| boards) {
+        block_on(import(args, &server, url, &mut out))??;
+    }
     out.flush()?;
     Ok(exit)
+}
+
+async fn import(args: &Args, server: &setup::Config, url: &str, out: &mut dyn std::io::Write) -> anyhow::Result<()> {
+    let config = kibana::Config { host: url.to_owned(), auth: server.auth.clone(), tls: server.tls.clone() };
+    let options = kibana::Options { dry_run: args.dry_run, rules: args.rules };
+    let summary = kibana::run(&config, options, out).await?;
+    if !args.dry_run {
+        eprintln!("imported {} objects of boards, {} detection rules", summary.objects, summary.rules);
+    }
+    Ok(())
 }
 
 fn server(config: &Config) -> anyhow::Result<setup::Config> {
@@ -184,10 +220,11 @@ async fn install(
     args: &Args,
     server: &setup::Config,
     choice: &Choice,
+    parts: &[Part],
     out: &mut dyn std::io::Write,
 ) -> anyhow::Result<Exit> {
     let (wire, product) = setup::connect(server).await?;
-    let objects = setup::chosen(&wire, product, choice, &parts(args, &Part::USUAL), out).await?;
+    let objects = setup::chosen(&wire, product, choice, parts, out).await?;
     if args.diff {
         let compared = setup::diff(&wire, &objects, out).await?;
         eprintln!("equal {}, different {}, impossible here {}", compared.equal, compared.different, compared.lacking);

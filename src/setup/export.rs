@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::objects::{Object, Part, What, api_key};
 use super::shipped::{catalogue, roles};
-use super::{Choice, SetupError};
+use super::{Choice, SetupError, boards};
 use crate::net::product::{Kind, Product};
 
 /// Sends them, by curl.
@@ -44,6 +44,9 @@ pub fn files(product: Product, choice: &Choice, parts: &[Part]) -> Result<Vec<(S
     let mut console = Vec::new();
     super::apply::show(&requests, &mut console)?;
     files.push((REQUESTS.to_owned(), String::from_utf8_lossy(&console).into_owned()));
+    if parts.contains(&Part::Dashboards) {
+        files.extend(boards::files().into_iter().map(|(path, text)| (format!("dashboards/{path}"), text)));
+    }
     files.push((SCRIPT.to_owned(), script));
     Ok(files)
 }
@@ -124,6 +127,9 @@ pub fn export(dir: &Path, files: &[(String, String)]) -> Result<(), SetupError> 
     }
     for (name, text) in files {
         let path = dir.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         std::fs::write(&path, text)?;
         if name == SCRIPT {
             use std::os::unix::fs::PermissionsExt as _;

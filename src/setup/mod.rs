@@ -128,7 +128,6 @@ pub async fn chosen(
 fn nothing(part: Part, choice: &Choice, parts: &[Part]) -> Option<&'static str> {
     let asked = parts.len() < Part::USUAL.len();
     match part {
-        Part::Dashboards if asked => Some("no dashboards ship yet"),
         Part::Lifecycle if asked => Some("the chosen lifecycle needs no policy"),
         Part::Pipelines if asked => Some("flows need no ingest pipeline; the history has one, where it is chosen"),
         Part::Transforms if asked && choice.history.is_none() => Some("no history is chosen"),

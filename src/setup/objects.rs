@@ -43,8 +43,7 @@ pub enum Part {
 
 impl Part {
     /// What is installed when nobody says what. Roles are not: they want an administrator of security.
-    pub const USUAL: [Self; 5] =
-        [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards];
+    pub const USUAL: [Self; 4] = [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms];
     pub const ALL: [Self; 6] =
         [Self::Lifecycle, Self::Pipelines, Self::Templates, Self::Transforms, Self::Dashboards, Self::Roles];
 }

@@ -99,7 +99,8 @@ fn open(dir: &Path, rule: SourceConfig) -> FileSource {
 /// handed out is what stood there, in whole lines.
 fn damaged_spool(data: &[u8]) {
     const LINES: usize = 40;
-    let text: String = (0..LINES).map(|n| format!("{{\"proto\":\"tcp\",\"n\":{n},\"x\":\"{:>1$}\"}}\n", n, n * 7)).collect();
+    let text: String =
+        (0..LINES).map(|n| format!("{{\"proto\":\"tcp\",\"n\":{n},\"x\":\"{:>1$}\"}}\n", n, n * 7)).collect();
     let dir = folder("spool");
     let path = dir.join("flows.log");
     std::fs::write(&path, &text).expect("a file");

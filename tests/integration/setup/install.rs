@@ -110,7 +110,7 @@ fn what_the_server_lacks_is_passed_over() {
     says(&ran.stderr, "created 0, updated 0, unchanged 3, passed over 0");
     program.setup(0, &["--lifecycle", "none", "--diff"]);
     says(&program.setup(4, &["--only", "lifecycle"]).stderr, "passed over 1");
-    says(&program.setup(0, &["--only", "dashboards"]).stdout, "no dashboards ship yet");
+    says(&program.setup(1, &["--only", "dashboards"]).stderr, "--only dashboards needs --kibana URL");
     says(
         &program.setup(1, &["--lifecycle", "ilm"]).stderr,
         "ilm is not a thing of OpenSearch; choose auto, ism or none",
