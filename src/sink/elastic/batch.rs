@@ -1,13 +1,11 @@
 //! A batch: documents on their way into one compressed body, and what can be taken out of that body again.
 //!
-//! The lane's thread writes each document into a plain text, of which each new [`PIECE`] is deflated while it still lies
-//! in the processor's cache. A sealed batch keeps nothing but its own body: what must be sent once more is
+//! The lane's thread writes each document into a plain piece of at most about [`PIECE`] bytes, which still lies in the
+//! processor's cache when it is deflated. A sealed batch keeps nothing but its own body: what must be sent once more is
 //! inflated out of it, so that no retry needs the file, which may be gone by then. A retry costs an inflation of the
 //! whole body (a few milliseconds a MiB); the ordinary way costs nothing for it.
 //!
 //! What this room does not do: it knows no answers and no peers.
-
-mod deflate;
 
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
@@ -18,10 +16,8 @@ use flate2::bufread::GzDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 /// Plain bytes gathered before they are deflated: as fast as any larger piece, and no megabyte of plain text is held.
-pub const PIECE: usize = 32 * 1024;
-/// Plain text is held up to this, then all but the window of [`deflate`] is forgotten.
-const HELD: usize = 128 * 1024;
-/// Room for the document that goes beyond: an ordinary one still fits.
+pub const PIECE: usize = 64 * 1024;
+/// A piece is deflated once this little room is left in it: an ordinary document still fits.
 const MARGIN: usize = 4 * 1024;
 /// The batch limit learned from 413 never falls below this.
 const LEAST_BYTES: usize = 16 * 1024;
@@ -144,13 +140,8 @@ fn line(reader: &mut dyn BufRead, into: &mut Vec<u8>) {
 /// The open batch. Its buffers and its compressor live as long as the lane.
 pub struct Builder {
     limits: Arc<Limits>,
-    /// What was compressed and may still be referred to, and what is not compressed.
-    text: Vec<u8>,
-    /// Where in `text` the latter begins.
-    new: usize,
+    piece: Vec<u8>,
     packer: Packer,
-    level: u32,
-    out: Vec<u8>,
     documents: u32,
     plain: u64,
 }
@@ -158,27 +149,26 @@ pub struct Builder {
 impl Builder {
     /// `level` 0 leaves the body plain, 1 to 9 are gzip's.
     pub fn new(level: u32, limits: Arc<Limits>) -> Self {
-        let packer = Packer::new(level);
-        Self { limits, text: Vec::new(), new: 0, packer, level, out: Vec::new(), documents: 0, plain: 0 }
+        Self { limits, piece: Vec::new(), packer: Packer::new(level), documents: 0, plain: 0 }
     }
 
     /// Adds one document; `write` appends its JSON text, without a newline in or after it.
     pub fn add(&mut self, id: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.text.capacity() == 0 {
-            self.text.reserve_exact(HELD + MARGIN);
+        if self.piece.capacity() == 0 {
+            self.piece.reserve_exact(PIECE);
         }
-        let start = self.text.len();
-        self.text.extend_from_slice(ACTION_HEAD);
-        self.text.extend_from_slice(id.as_bytes());
-        self.text.extend_from_slice(ACTION_TAIL);
-        let document = self.text.len();
-        write(&mut self.text);
-        debug_assert!(!self.text[document..].contains(&b'\n'), "a document is one line");
-        self.text.push(b'\n');
+        let start = self.piece.len();
+        self.piece.extend_from_slice(ACTION_HEAD);
+        self.piece.extend_from_slice(id.as_bytes());
+        self.piece.extend_from_slice(ACTION_TAIL);
+        let document = self.piece.len();
+        write(&mut self.piece);
+        debug_assert!(!self.piece[document..].contains(&b'\n'), "a document is one line");
+        self.piece.push(b'\n');
         self.documents += 1;
-        self.plain += (self.text.len() - start) as u64;
-        if self.text.len() - self.new >= PIECE {
-            self.pack();
+        self.plain += (self.piece.len() - start) as u64;
+        if self.piece.len() + MARGIN > PIECE {
+            self.flush();
         }
     }
 
@@ -190,105 +180,86 @@ impl Builder {
         self.plain >= self.limits.bytes() as u64 || self.documents as usize >= self.limits.lines
     }
 
-    /// The batch so far at its exact size; the larger buffers stay with us for the next one, which starts empty.
+    /// The batch so far; the next one starts empty.
     pub fn seal(&mut self) -> Sealed {
-        self.pack();
-        self.packer.finish(&mut self.out);
-        let body = Bytes::copy_from_slice(&self.out);
-        let sealed = Sealed { body, documents: self.documents, plain: self.plain, level: self.level };
-        self.start_over();
+        self.flush();
+        let sealed = Sealed {
+            body: self.packer.finish(),
+            documents: self.documents,
+            plain: self.plain,
+            level: self.packer.level,
+        };
+        (self.documents, self.plain) = (0, 0);
         sealed
     }
 
     /// Forgets the batch so far.
     pub fn abandon(&mut self) {
+        self.piece.clear();
         self.packer.reset();
-        self.start_over();
-    }
-
-    fn start_over(&mut self) {
-        self.out.clear();
-        self.text.clear();
-        self.new = 0;
         (self.documents, self.plain) = (0, 0);
     }
 
-    fn pack(&mut self) {
-        self.packer.push(&self.text, self.new, &mut self.out);
-        if self.text.len() >= HELD {
-            let window = self.text.len() - deflate::WINDOW;
-            self.text.copy_within(window.., 0);
-            self.text.truncate(deflate::WINDOW);
-            // One huge document must not hold its memory for ever.
-            self.text.shrink_to(HELD + MARGIN);
-        }
-        self.new = self.text.len();
+    fn flush(&mut self) {
+        self.packer.push(&self.piece);
+        self.piece.clear();
+        // One huge document must not hold its memory for ever.
+        self.piece.shrink_to(PIECE);
     }
 }
 
-/// Plain text in, one gzip member (or the plain text) out.
-enum Packer {
-    Plain,
-    /// Level 1.
-    Quick(deflate::Deflater),
-    /// Levels 2 to 9.
-    Zlib(Compress),
+/// Plain pieces in, one gzip member (or the plain bytes) out.
+struct Packer {
+    level: u32,
+    deflate: Option<Compress>,
+    out: Vec<u8>,
 }
 
 impl Packer {
     fn new(level: u32) -> Self {
-        match level {
-            0 => Self::Plain,
-            1 => Self::Quick(deflate::Deflater::new()),
-            _ => Self::Zlib(Compress::new_gzip(Compression::new(level.min(9)), WINDOW_BITS)),
+        let deflate = (level > 0).then(|| Compress::new_gzip(Compression::new(level.min(9)), WINDOW_BITS));
+        Self { level, deflate, out: Vec::new() }
+    }
+
+    fn push(&mut self, plain: &[u8]) {
+        match &mut self.deflate {
+            Some(_) => self.run(plain, FlushCompress::None),
+            None => self.out.extend_from_slice(plain),
         }
     }
 
-    /// Takes `text[new..]`; what stands before was taken already.
-    fn push(&mut self, text: &[u8], new: usize, out: &mut Vec<u8>) {
-        match self {
-            Self::Plain => out.extend_from_slice(&text[new..]),
-            Self::Quick(deflater) => deflater.run(text, new, out),
-            Self::Zlib(deflate) => zlib(deflate, &text[new..], FlushCompress::None, out),
-        }
-    }
-
-    /// Ends the body; the next one can begin.
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        match self {
-            Self::Plain => {}
-            Self::Quick(deflater) => deflater.finish(out),
-            Self::Zlib(deflate) => {
-                zlib(deflate, &[], FlushCompress::Finish, out);
-                deflate.reset();
-            }
-        }
+    /// The whole body at its exact size; the larger buffer stays with us for the next.
+    fn finish(&mut self) -> Bytes {
+        self.run(&[], FlushCompress::Finish);
+        let body = Bytes::copy_from_slice(&self.out);
+        self.reset();
+        body
     }
 
     fn reset(&mut self) {
-        match self {
-            Self::Plain => {}
-            Self::Quick(deflater) => deflater.reset(),
-            Self::Zlib(deflate) => deflate.reset(),
+        self.out.clear();
+        if let Some(deflate) = &mut self.deflate {
+            deflate.reset();
         }
     }
-}
 
-fn zlib(deflate: &mut Compress, mut input: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
-    loop {
-        out.reserve(STEP);
-        let before = deflate.total_in();
-        let status = deflate.compress_vec(input, out, flush);
-        // It fails only when its own state is damaged; nobody else holds it.
-        let status = status.expect("deflate takes whatever input while its state is its own");
-        let taken = usize::try_from(deflate.total_in() - before).unwrap_or(input.len());
-        input = &input[taken..];
-        let done = match flush {
-            FlushCompress::Finish => status == Status::StreamEnd,
-            _ => input.is_empty(),
-        };
-        if done {
-            break;
+    fn run(&mut self, mut input: &[u8], flush: FlushCompress) {
+        let Some(deflate) = &mut self.deflate else { return };
+        loop {
+            self.out.reserve(STEP);
+            let before = deflate.total_in();
+            let status = deflate.compress_vec(input, &mut self.out, flush);
+            // It fails only when its own state is damaged; nobody else holds it.
+            let status = status.expect("deflate takes whatever input while its state is its own");
+            let taken = usize::try_from(deflate.total_in() - before).unwrap_or(input.len());
+            input = &input[taken..];
+            let done = match flush {
+                FlushCompress::Finish => status == Status::StreamEnd,
+                _ => input.is_empty(),
+            };
+            if done {
+                break;
+            }
         }
     }
 }
