@@ -154,7 +154,8 @@ fn trouble(peer: Arc<DataStream>, args: &Args, stop: &Arc<AtomicBool>) -> JoinHa
     std::thread::spawn(move || {
         let (mut faults, mut last) = (0, Instant::now());
         while !stop.load(Ordering::SeqCst) {
-            if last.elapsed() >= every {
+            // One at a time: while the agent waits, faults must not gather faster than it asks.
+            if last.elapsed() >= every && !peer.has_fault_waiting() {
                 peer.answer(some_fault(&mut dice), When::Next(1));
                 (faults, last) = (faults + 1, Instant::now());
             }

@@ -333,6 +333,11 @@ impl DataStream {
         }
     }
 
+    /// A fault that was ordered for the next requests has not come yet.
+    pub fn has_fault_waiting(&self) -> bool {
+        !self.state().once.is_empty()
+    }
+
     /// No more faults.
     pub fn answer_well(&self) {
         let mut state = self.state();
