@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
 
+use crate::config;
 use crate::lane::{Ended, ExitOnPanic, Lane, LaneConfig, Outcomes, PANIC_EXIT_CODE, Sink, Wake, Zones};
 use crate::serve;
 use crate::sink::{elastic, syslog};
@@ -299,12 +300,12 @@ pub fn build_info(node: &str) -> Sample {
 
 /// Reads the zone table; with problems the old one stays.
 pub fn load_zones(path: &Path) -> Result<Table, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read zones {}: {e}", path.display()))?;
-    let (table, warnings) = Table::load(&text).map_err(|problems| {
-        problems.iter().map(|p| format!("{}:{p}", path.display())).collect::<Vec<_>>().join("\n")
-    })?;
+    let told = |problems: Vec<config::Located>| -> String {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let (table, warnings) = config::load_zones(path).map_err(told)?;
     for warning in warnings {
-        tracing::warn!(zones = %path.display(), problem = %warning, "zones are loaded with a warning");
+        tracing::warn!(zones = %path.display(), problem = %warning.problem, "zones are loaded with a warning");
     }
     Ok(table)
 }

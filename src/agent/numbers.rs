@@ -53,7 +53,7 @@ pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
         counter("tidegate_elastic_created_documents", "Documents written", &stats.created_documents),
         counter(
             "tidegate_elastic_duplicate_documents",
-            "Documents that were there already",
+            "Documents that were there already, those found by a look included",
             &stats.duplicate_documents,
         ),
         counter(

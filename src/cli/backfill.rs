@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use clap::ArgMatches;
 use serde_json::{Value, json};
 
-use super::progress::{Moment, Progress, When, clock, grouped, safe};
+use super::progress::{Moment, Progress, WorkArgs, clock, grouped, safe};
 use super::replay::stop_wanted;
 use super::{Exit, Output, check, input, run as agent_run};
 use crate::agent::LaneEnd;
 use crate::agent::backfill::{self, Backfill, Look, Window};
-use crate::config::{self, Span, rooms};
+use crate::config::{self, rooms};
 use crate::lane::Zones;
 use crate::source::list;
 
@@ -74,17 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "LINES", env = "TIDEGATE_MAX_ERRORS", default_value_t = 10_000)]
     max_errors: u64,
 
-    /// How long a peer may decide nothing
-    #[arg(long, value_name = "DURATION", default_value = "5m", env = "TIDEGATE_TIMEOUT")]
-    timeout: Span,
-
-    /// Show how far it is
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN", env = "TIDEGATE_PROGRESS")]
-    progress: When,
-
-    /// Form of the summary
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    work: WorkArgs,
 
     #[command(flatten)]
     input: input::ConfigArgs,
@@ -102,8 +93,7 @@ fn parse_resume(text: &str) -> Result<PathBuf, String> {
 }
 
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let mut input = args.input.input(matches);
-    input.without_sources = true;
+    let input = input::without_sources(args.input.input(matches))?;
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     let zones = Zones::default();
     if let Some(path) = &loaded.config.zones {
@@ -125,7 +115,7 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let config = configure(args, &loaded.config, listing.items)?;
     let (signals, started) = (agent_run::signals()?, Instant::now());
-    let mut progress = Progress::start("backfill", args.progress, "warn");
+    let mut progress = Progress::start("backfill", args.work.progress, "warn");
     let backfill = Backfill::start(config.clone(), &zones)?;
     let (mut interrupted, mut too_many) = (false, false);
     while !backfill.has_ended() {
@@ -153,7 +143,7 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
         }
     }
     let exit = exit(&ends, interrupted, too_many);
-    Summary { ends: &ends, dry_run: args.dry_run, exit, time: started.elapsed() }.print(args.output)?;
+    Summary { ends: &ends, dry_run: args.dry_run, exit, time: started.elapsed() }.print(args.work.output)?;
     if too_many {
         eprintln!(
             "tidegate: stopped after more than --max-errors {} refused lines; see `tidegate dead-letter`, then \
@@ -164,7 +154,7 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
         eprintln!(
             "tidegate: not everything could be delivered (nothing was decided for {}, or the progress could not \
                    be kept); run it again to go on",
-            args.timeout
+            args.work.timeout
         );
     }
     Ok(exit)
@@ -215,7 +205,7 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         rate: args.rate,
         max_line,
         batch_age: config.sinks.elasticsearch.as_ref().map_or(Duration::from_secs(1), |sink| sink.batch.age.0),
-        timeout: args.timeout.0,
+        timeout: args.work.timeout.0,
         deadline: config.shutdown.deadline.0,
         dry_run: args.dry_run,
         elasticsearch,

@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::ArgMatches;
 
 use super::{Exit, Output, connect, input};
-use crate::config::{Input, Loaded, Located};
-use crate::yaml::{Problem, Severity};
+use crate::config::{Input, Loaded, Located, load_zones};
+use crate::yaml::Severity;
 use crate::zone;
 
 /// Check configuration and zones, and tell every problem at once
@@ -67,21 +67,6 @@ pub fn load_or_tell(input: &Input) -> anyhow::Result<Option<Loaded>> {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             Ok(None)
         }
-    }
-}
-
-/// The zone table and its warnings, or all that is wrong; that the file cannot be read is a problem like any other.
-pub fn load_zones(path: &Path) -> Result<(zone::Table, Vec<Located>), Vec<Located>> {
-    let name = path.display().to_string();
-    let locate = |problems: Vec<Problem>| -> Vec<Located> {
-        problems.into_iter().map(|problem| Located::in_file(name.clone(), problem)).collect()
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        locate(vec![Problem::error(None, "", format!("cannot read the zones: {error}; check the path"))])
-    })?;
-    match zone::Table::load(&text) {
-        Ok((table, warnings)) => Ok((table, locate(warnings))),
-        Err(problems) => Err(locate(problems)),
     }
 }
 

@@ -157,6 +157,19 @@ impl ConfigArgs {
     }
 }
 
+/// What `input` is without sources. A verb that follows no files would ignore the flag: it says so. The variable may be
+/// the agent's, in whose container the verb is run.
+pub fn without_sources(mut input: Input) -> anyhow::Result<Input> {
+    let flag = |change: &&Override| matches!(&change.origin, Origin::Flag(flag) if flag == "--source");
+    if input.overrides.iter().any(|change| flag(&change)) {
+        anyhow::bail!(
+            "--source names files for `run` to follow, and this verb follows none; `backfill` takes its files without a flag"
+        );
+    }
+    input.without_sources = true;
+    Ok(input)
+}
+
 struct Changes<'a> {
     matches: &'a ArgMatches,
     list: Vec<Override>,
@@ -250,6 +263,13 @@ mod tests {
         assert_eq!(loaded.origin("sinks.siem[0].url"), Origin::Flag("--siem".into()));
         assert_eq!(loaded.origin("sinks.siem[0].timeout"), Origin::Default);
         assert_eq!(loaded.origin("node"), Origin::Env("NODE_NAME".into()));
+    }
+
+    #[test]
+    fn a_flag_that_would_be_ignored_is_refused() {
+        let told = without_sources(input(&["x", "--source", "/l"])).unwrap_err().to_string();
+        assert!(told.contains("--source") && told.contains("backfill"), "{told}");
+        assert!(without_sources(input(&["x", "--elasticsearch", "https://es:9200"])).unwrap().without_sources);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::Output;
+use crate::config::Span;
 use crate::telemetry::logging::{self, Format};
 
 /// Between two pictures on a terminal.
@@ -30,6 +32,22 @@ pub enum When {
     Never,
     /// One JSON object a second
     Json,
+}
+
+/// What every long verb takes.
+#[derive(Debug, clap::Args)]
+pub struct WorkArgs {
+    /// How long a peer may decide nothing
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "TIDEGATE_TIMEOUT")]
+    pub timeout: Span,
+
+    /// Show how far it is
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", env = "TIDEGATE_PROGRESS")]
+    pub progress: When,
+
+    /// Form of the summary
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// One look at the work.

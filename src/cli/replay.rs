@@ -8,11 +8,11 @@ use clap::ArgMatches;
 use serde_json::json;
 
 use super::dead_letter::PickArgs;
-use super::progress::{Moment, Progress, When, grouped};
+use super::progress::{Moment, Progress, WorkArgs, grouped};
 use super::{Exit, Output, check, input, run as agent_run};
 use crate::agent::Signal;
 use crate::agent::replay::{self, Counts, End};
-use crate::config::{Span, rooms};
+use crate::config::rooms;
 
 /// Send dead letters again
 ///
@@ -39,22 +39,12 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// How long the peer may decide nothing
-    #[arg(long, value_name = "DURATION", default_value = "5m", env = "TIDEGATE_TIMEOUT")]
-    timeout: Span,
-
-    /// Show how far it is
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN", env = "TIDEGATE_PROGRESS")]
-    progress: When,
-
-    /// Form of the summary
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    work: WorkArgs,
 }
 
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let mut input = args.input.input(matches);
-    input.without_sources = true;
+    let input = input::without_sources(args.input.input(matches))?;
     if args.lane.starts_with("siem") {
         anyhow::bail!("{}: a SIEM refuses nothing over syslog, so its lane has no dead letters to send", args.lane);
     }
@@ -67,16 +57,16 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let config = replay::Config {
         sink,
         pick: args.pick.pick(),
-        timeout: args.timeout.0,
+        timeout: args.work.timeout.0,
         deadline: loaded.config.shutdown.deadline.0,
     };
     if args.dry_run {
         let counts = replay::count(&config.sink.dead_letter.dir, &config.pick)?;
-        print(args.output, true, End::Done, &counts, 0.0)?;
+        print(args.work.output, true, End::Done, &counts, 0.0)?;
         return Ok(Exit::Done);
     }
     let (signals, started) = (agent_run::signals()?, Instant::now());
-    let mut progress = Progress::start("replay", args.progress, "warn");
+    let mut progress = Progress::start("replay", args.work.progress, "warn");
     let mut last = Moment::default();
     let result = replay::replay(&config, |counts| {
         last = moment(counts);
@@ -85,11 +75,11 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     });
     progress.end(&last);
     let (end, counts) = result?;
-    print(args.output, false, end, &counts, started.elapsed().as_secs_f64())?;
+    print(args.work.output, false, end, &counts, started.elapsed().as_secs_f64())?;
     if end == End::Away {
         eprintln!(
             "tidegate: Elasticsearch decided nothing for {}; what is left stays in the dead letter",
-            args.timeout
+            args.work.timeout
         );
     }
     Ok(exit(end, &counts))

@@ -39,12 +39,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    // First of all: a signal that comes before its handler ends the process as if it had been killed.
+    let signals = signals()?;
     let input = args.input.input(matches);
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     set_up_logs(&loaded.config);
     let once = args.once.then_some(args.timeout.0);
     let origin = Origin { file: input.file.clone(), load: Box::new(move || load_again(&input, once)) };
-    let signals = signals()?;
     let ends = agent::supervise(agent::configured(&loaded.config, once), &origin, &signals)?;
     Ok(exit(&ends, args.once))
 }

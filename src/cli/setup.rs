@@ -168,8 +168,7 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if let Some(Verb::Verify(verify)) = &args.verb {
         return self::verify(verify, matches);
     }
-    let mut input = args.input.input(matches);
-    input.without_sources = true;
+    let mut input = input::without_sources(args.input.input(matches))?;
     input.overrides.extend(args.chosen.overrides(matches));
     if let Some(dir) = &args.export {
         return export(args, input, dir);
@@ -271,8 +270,7 @@ fn export(args: &Args, mut input: config::Input, dir: &std::path::Path) -> anyho
 }
 
 fn verify(args: &Verify, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let mut input = args.input.input(matches);
-    input.without_sources = true;
+    let input = input::without_sources(args.input.input(matches))?;
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     let server = server(&loaded.config)?;
     let mut out = std::io::stdout().lock();

@@ -90,7 +90,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.what {
         What::Which(args) => which(args),
         What::Check(args) => {
-            let problems = check::load_zones(&args.file).map_or_else(|problems| problems, |(_, warnings)| warnings);
+            let problems =
+                crate::config::load_zones(&args.file).map_or_else(|problems| problems, |(_, warnings)| warnings);
             check::conclude(&problems, args.output, args.deny_warnings)
         }
         What::Schema => {

@@ -19,6 +19,7 @@ mod scalar;
 mod schema;
 pub mod shape;
 mod url;
+mod zones;
 
 pub use load::{Input, Loaded, Surroundings};
 pub use origin::{Located, Origin};
@@ -27,6 +28,7 @@ pub use scalar::{Listen, Size, Span};
 pub use schema::published as schema;
 pub use shape::Config;
 pub use url::{HttpUrl, SiemUrl, Transport};
+pub use zones::load_zones;
 
 /// The documented example, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../deploy/tidegate.example.yaml");

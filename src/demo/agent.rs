@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::picture::Lane;
 use crate::agent::{self, Agent};
 use crate::config::Input;
 use crate::lane::Zones;
@@ -13,7 +12,7 @@ use crate::telemetry::{Health, LaneSnapshot, Metrics};
 /// An agent at work. The real one stands behind this, and in tests one that makes mistakes.
 pub trait RunningAgent {
     /// The lanes as they are now, also after the stop.
-    fn lanes(&self) -> Vec<Lane>;
+    fn lanes(&self) -> Vec<LaneSnapshot>;
 
     /// Drains and ends the lanes.
     fn stop(&mut self, deadline: Duration) -> Result<(), String>;
@@ -43,10 +42,10 @@ struct Real {
 }
 
 impl RunningAgent for Real {
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self) -> Vec<LaneSnapshot> {
         match &self.agent {
-            Some(agent) => agent.lanes().iter().map(shown).collect(),
-            None => self.last.iter().map(shown).collect(),
+            Some(agent) => agent.lanes(),
+            None => self.last.clone(),
         }
     }
 
@@ -57,18 +56,5 @@ impl RunningAgent for Real {
         let unclean: Vec<_> = ends.iter().filter(|e| !e.ended.clean).map(|e| e.numbers.name.clone()).collect();
         self.last = ends.into_iter().map(|e| e.numbers).collect();
         if unclean.is_empty() { Ok(()) } else { Err(format!("not drained in time: {}", unclean.join(", "))) }
-    }
-}
-
-fn shown(lane: &LaneSnapshot) -> Lane {
-    Lane {
-        name: lane.name.clone(),
-        read: lane.read,
-        delivered: lane.delivered,
-        filtered: lane.filtered,
-        rejected: lane.rejected,
-        dropped: lane.dropped,
-        in_flight: lane.in_flight,
-        lag_bytes: lane.lag_bytes,
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::agent::RunningAgent;
-use super::picture::Lane;
 use super::summary::{ELASTICSEARCH, SIEM};
 use super::traffic::zone_of;
+use crate::telemetry::LaneSnapshot;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Defect {
@@ -34,7 +34,7 @@ pub(super) struct FakeAgent {
     logs: PathBuf,
     bulk: String,
     siem: String,
-    lanes: Vec<Lane>,
+    lanes: Vec<LaneSnapshot>,
 }
 
 impl FakeAgent {
@@ -46,7 +46,7 @@ impl FakeAgent {
             rest.split(['"', '/']).next().expect("an address").to_owned()
         };
         let folder = configuration.parent().expect("a folder");
-        let lane = |name: &str| Lane { name: name.into(), ..Lane::default() };
+        let lane = |name: &str| LaneSnapshot { name: name.into(), ..LaneSnapshot::default() };
         Self {
             defect,
             logs: folder.join("flowlogs"),
@@ -58,12 +58,24 @@ impl FakeAgent {
 
     /// All lines, in order. (It is used with a log that rotates, but deletes nothing.)
     fn lines(&self) -> Vec<String> {
+        loop {
+            let files = self.files();
+            let text: std::io::Result<String> = files.iter().map(fs::read_to_string).collect();
+            // A rotation in between renames what was listed, or leaves the new file out.
+            if let Ok(text) = text
+                && files == self.files()
+            {
+                return text.lines().map(str::to_owned).collect();
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<_> =
             fs::read_dir(&self.logs).expect("logs").map(|file| file.expect("a file").path()).collect();
         // `flows-2026…` sorts before `flows.log`.
         files.sort();
-        let text: String = files.iter().map(|path| fs::read_to_string(path).expect("a log")).collect();
-        text.lines().map(str::to_owned).collect()
+        files
     }
 
     fn deliver(&mut self) {
@@ -146,7 +158,7 @@ impl FakeAgent {
 }
 
 impl RunningAgent for FakeAgent {
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self) -> Vec<LaneSnapshot> {
         let mut lanes = self.lanes.clone();
         for lane in &mut lanes {
             lane.read = if self.defect == Defect::NeverReads { 0 } else { self.lines().len() as u64 };

@@ -34,10 +34,12 @@ pub use agent::{RunningAgent, StartAgent};
 use feed::Feed;
 use folder::Folder;
 use peers::Peers;
-use picture::{Lane, Snapshot};
+use picture::Snapshot;
 use receivers::{BulkReceiver, SyslogReceiver};
 use screen::Screen;
 use summary::Summary;
+
+use crate::telemetry::LaneSnapshot;
 
 /// How often the agent is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -221,9 +223,9 @@ fn watch(
 struct Rates(VecDeque<(Instant, Vec<u64>)>);
 
 impl Rates {
-    fn add(&mut self, written: u64, lanes: &[Lane]) {
+    fn add(&mut self, written: u64, lanes: &[LaneSnapshot]) {
         let now = Instant::now();
-        let counts = std::iter::once(written).chain(lanes.iter().map(Lane::decided)).collect();
+        let counts = std::iter::once(written).chain(lanes.iter().map(LaneSnapshot::decided)).collect();
         self.0.push_back((now, counts));
         while self.0.len() > 2 && self.0.front().is_some_and(|(at, _)| now - *at > RATE_WINDOW) {
             self.0.pop_front();
@@ -238,7 +240,13 @@ impl Rates {
         u64::try_from(u128::from(counted) * 1000 / millis).unwrap_or(u64::MAX)
     }
 
-    fn snapshot(&self, elapsed: Duration, written: traffic::Written, lanes: &[Lane], peers: &Peers) -> Snapshot {
+    fn snapshot(
+        &self,
+        elapsed: Duration,
+        written: traffic::Written,
+        lanes: &[LaneSnapshot],
+        peers: &Peers,
+    ) -> Snapshot {
         let lanes = lanes.iter().enumerate().map(|(index, lane)| (lane.clone(), self.of(index + 1))).collect();
         Snapshot {
             elapsed,

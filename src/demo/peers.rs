@@ -9,11 +9,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::Options;
-use super::picture::Lane;
 use super::receivers::{BulkReceiver, SyslogReceiver};
 use super::screen::Screen;
 use super::summary::Outcome;
 use super::traffic::Written;
+use crate::telemetry::LaneSnapshot;
 
 /// Exit code of a demo that was interrupted twice.
 const INTERRUPTED: i32 = 130;
@@ -44,7 +44,7 @@ impl Peers {
         Ok(Self { bulk, syslog, stop: Some(stop), thread: Some(thread) })
     }
 
-    pub(super) fn outcome(&self, written: Written, lanes: Vec<Lane>) -> Outcome {
+    pub(super) fn outcome(&self, written: Written, lanes: Vec<LaneSnapshot>) -> Outcome {
         Outcome {
             written,
             lanes,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::receivers::{BulkSeen, Record, SyslogSeen, Verdict};
 use super::traffic::Written;
+use crate::telemetry::LaneSnapshot;
 
 /// Lines of a picture at the least: below this nothing useful can be shown.
 const MIN_HEIGHT: usize = 12;
@@ -33,26 +34,6 @@ const SHOWN_FIELDS: [&str; 12] = [
     "orchestrator",
 ];
 
-/// A lane as the agent counts it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lane {
-    pub name: String,
-    pub read: u64,
-    pub delivered: u64,
-    pub filtered: u64,
-    pub rejected: u64,
-    pub dropped: u64,
-    pub in_flight: u64,
-    pub lag_bytes: u64,
-}
-
-impl Lane {
-    /// What has become of lines: `read` less what is in flight, when the numbers add up.
-    pub const fn decided(&self) -> u64 {
-        self.delivered + self.filtered + self.rejected + self.dropped
-    }
-}
-
 /// All that the picture needs to know.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -61,7 +42,7 @@ pub struct Snapshot {
     /// Lines written a second, lately.
     pub rate: u64,
     /// Each lane with the lines that it decides a second, lately.
-    pub lanes: Vec<(Lane, u64)>,
+    pub lanes: Vec<(LaneSnapshot, u64)>,
     /// `None`: a real peer answers.
     pub bulk: Option<BulkSeen>,
     pub syslog: Option<SyslogSeen>,
@@ -182,7 +163,7 @@ fn columns() -> Line {
     Line::default().with(Ink::Dim, format!(" {:<14}{cells}", "lane"))
 }
 
-fn lane_row(lane: &Lane, rate: u64) -> Line {
+fn lane_row(lane: &LaneSnapshot, rate: u64) -> Line {
     let number = |value| format!("{:>11}", grouped(value));
     let alarm = |value| if value > 0 { Ink::Bad } else { Ink::Dim };
     Line::default()
@@ -287,7 +268,7 @@ fn raw_lines(record: &Record, width: usize) -> Vec<Line> {
 pub fn plain(snapshot: &Snapshot) -> Vec<String> {
     let mut status = format!("{:>4}s written={}", snapshot.elapsed.as_secs(), snapshot.written.lines);
     for (lane, rate) in &snapshot.lanes {
-        let Lane { name, read, delivered, filtered, rejected, dropped, in_flight, lag_bytes } = lane;
+        let LaneSnapshot { name, read, delivered, filtered, rejected, dropped, in_flight, lag_bytes, .. } = lane;
         status.push_str(&format!(
             " | {} read={read} delivered={delivered} filtered={filtered} rejected={rejected} dropped={dropped} \
              in_flight={in_flight} rate={rate}/s lag={lag_bytes}B",
@@ -365,14 +346,14 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
-        let lane = |name: &str, delivered, filtered, in_flight| Lane {
+        let lane = |name: &str, delivered, filtered, in_flight| LaneSnapshot {
             name: name.into(),
             read: 29_770,
             delivered,
             filtered,
             in_flight,
             lag_bytes: 1_234,
-            ..Lane::default()
+            ..LaneSnapshot::default()
         };
         let written = Written { lines: 29_772, denied: 412, rotations: 4, ..Written::default() };
         let last = r#"{"@timestamp":"2026-08-22T09:14:58.000Z","event":{"kind":"event","type":["connection","denied"]},

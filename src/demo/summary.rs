@@ -1,14 +1,15 @@
 //! What the demo says at its end: the numbers, and whether they add up.
 
-use super::picture::{Lane, grouped, safe};
+use super::picture::{grouped, safe};
 use super::receivers::{BulkSeen, Ids, SyslogSeen, Violations};
 use super::traffic::Written;
+use crate::telemetry::LaneSnapshot;
 
 /// All that is known when the agent has stopped. A receiver is `None` where a real peer answered.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     pub written: Written,
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneSnapshot>,
     pub bulk: Option<(BulkSeen, Ids)>,
     pub syslog: Option<(SyslogSeen, Ids)>,
 }
@@ -82,8 +83,8 @@ impl Summary {
         self.check(found == expected, text);
     }
 
-    fn lane(&mut self, lane: &Lane, written: Written) {
-        let Lane { name, read, delivered, filtered, rejected, dropped, in_flight, .. } = lane;
+    fn lane(&mut self, lane: &LaneSnapshot, written: Written) {
+        let LaneSnapshot { name, read, delivered, filtered, rejected, dropped, in_flight, .. } = lane;
         self.numbers.push(format!(
             "{name:<14} read {} = delivered {} + filtered {} + rejected {} + dropped {}",
             grouped(*read),
@@ -164,12 +165,12 @@ mod tests {
     use super::*;
 
     fn good() -> Outcome {
-        let lane = |name: &str, delivered, filtered| Lane {
+        let lane = |name: &str, delivered, filtered| LaneSnapshot {
             name: name.into(),
             read: 1000,
             delivered,
             filtered,
-            ..Lane::default()
+            ..LaneSnapshot::default()
         };
         Outcome {
             written: Written {

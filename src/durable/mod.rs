@@ -1,20 +1,20 @@
-//! Bytes that must survive a crash: a file replaced as a whole, a folder made, a file removed.
+//! Bytes that must survive a crash: a file replaced as a whole, one that grows, a folder made, a file removed.
 //!
-//! Promise: whatever step fails, and whenever the process or the machine dies between two steps, the file holds its old
-//! bytes or its new ones, never a part of either. One place for all rooms, so that each step can be made to fail by the
+//! Promise of a replacement: whatever step fails, and whenever the process or the machine dies between two steps, the file
+//! holds its old bytes or its new ones, never a part of either. Who lets a file grow calls its steps himself. One place for all rooms, so that each step can be made to fail by the
 //! same tests. It does not retry and does not speak: who writes knows what a failure means.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
 pub mod faults;
 
 /// Files are for their owner alone: they hold what people logged.
-const FILE_MODE: u32 = 0o600;
+pub const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// What is being written stands beside its file under this ending. A crash may leave it; [`Disk::clear`] removes it.
 const UNFINISHED: &str = ".tmp";
@@ -27,6 +27,7 @@ pub enum Step {
     Create,
     Write,
     Sync,
+    Truncate,
     Rename,
     Remove,
     /// The name must outlive a crash as surely as the bytes.
@@ -40,6 +41,7 @@ impl Step {
             Self::Create => "create",
             Self::Write => "write",
             Self::Sync => "fsync",
+            Self::Truncate => "truncate",
             Self::Rename => "rename",
             Self::Remove => "remove",
             Self::SyncDirectory => "fsync the folder of",
@@ -64,7 +66,7 @@ pub struct Disk {
 
 impl Disk {
     /// Replaces the file with what `write` gives: written beside it, synced, renamed, folder synced. After an error the
-    /// old file stands, or (when only the last step failed) one of the two.
+    /// old file stands, or (when only the last step failed) one of the two. It stays its owner's, whoever replaces it.
     ///
     /// `write` may fail with its own error, which comes back as [`Step::Write`].
     pub fn replace(
@@ -73,9 +75,9 @@ impl Disk {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), DurableError> {
         let unfinished = unfinished(path);
-        let result = self.write_beside(&unfinished, write).and_then(|()| {
+        let result = self.write_beside(&unfinished, path, write).and_then(|()| {
             self.step(Step::Rename, path, || std::fs::rename(&unfinished, path))?;
-            self.sync_directory(path)
+            self.sync_directory_of(path)
         });
         if result.is_err() {
             // On a full disk the half of it is the space that others need.
@@ -87,16 +89,37 @@ impl Disk {
     fn write_beside(
         &self,
         path: &Path,
+        like: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), DurableError> {
         let file = self.step(Step::Create, path, || {
             File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
         })?;
+        lend(&file, like);
         let fail = |source| DurableError { step: Step::Write, path: path.to_path_buf(), source };
-        let mut out = BufWriter::with_capacity(WRITE_BUFFER, Stepped { disk: self, file });
+        let mut out = BufWriter::with_capacity(WRITE_BUFFER, Stepped { disk: self, file: &file });
         write(&mut out).map_err(fail)?;
-        let out = out.into_inner().map_err(|e| fail(e.into_error()))?;
-        self.step(Step::Sync, path, || out.file.sync_all())
+        out.into_inner().map_err(|e| fail(e.into_error()))?;
+        self.sync(&file, path)
+    }
+
+    /// A new file that grows; one that exists is an error.
+    pub fn create(&self, path: &Path) -> Result<File, DurableError> {
+        self.step(Step::Create, path, || File::options().create_new(true).append(true).mode(FILE_MODE).open(path))
+    }
+
+    /// All of the bytes to the end of the file, or an error after some of them.
+    pub fn append(&self, file: &File, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+        let fail = |source| DurableError { step: Step::Write, path: path.to_path_buf(), source };
+        Stepped { disk: self, file }.write_all(bytes).map_err(fail)
+    }
+
+    pub fn sync(&self, file: &File, path: &Path) -> Result<(), DurableError> {
+        self.step(Step::Sync, path, || file.sync_all())
+    }
+
+    pub fn truncate(&self, path: &Path, size: u64) -> Result<(), DurableError> {
+        self.step(Step::Truncate, path, || File::options().write(true).open(path)?.set_len(size))
     }
 
     /// Makes the folder and those above it, for their owner alone.
@@ -106,7 +129,7 @@ impl Disk {
         }
         let mut builder = std::fs::DirBuilder::new();
         self.step(Step::MakeDirectory, path, || builder.recursive(true).mode(DIR_MODE).create(path))?;
-        self.sync_directory(path)
+        self.sync_directory_of(path)
     }
 
     /// Removes a file; one that is not there is removed already. The name may come back after a crash of the machine.
@@ -122,7 +145,8 @@ impl Disk {
         self.remove(&unfinished(path))
     }
 
-    fn sync_directory(&self, path: &Path) -> Result<(), DurableError> {
+    /// Of a name that was just made or changed.
+    pub fn sync_directory_of(&self, path: &Path) -> Result<(), DurableError> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         self.step(Step::SyncDirectory, path, || File::open(directory)?.sync_all())
     }
@@ -130,7 +154,12 @@ impl Disk {
     fn step<T>(&self, step: Step, path: &Path, act: impl FnOnce() -> io::Result<T>) -> Result<T, DurableError> {
         #[cfg(test)]
         let result = match self.faults.as_ref().and_then(|faults| faults.strike(step)) {
-            Some(fault) => Err(fault.error()),
+            Some(fault) => {
+                if fault == faults::Fault::CrashAfter {
+                    let _ = act();
+                }
+                Err(fault.error())
+            }
             None => act(),
         };
         #[cfg(not(test))]
@@ -151,20 +180,27 @@ pub fn is_unfinished(path: &Path) -> bool {
     path.to_str().is_some_and(|name| name.ends_with(UNFINISHED))
 }
 
+/// Gives a file to whom `like` belongs: a person may work as root beside an agent that is somebody else, who must be able
+/// to open it afterwards. Who may not give files away makes them his own, as everywhere.
+pub fn lend(file: &File, like: &Path) {
+    let (Ok(file_is), Ok(like_is)) = (file.metadata(), std::fs::metadata(like)) else { return };
+    if (file_is.uid(), file_is.gid()) != (like_is.uid(), like_is.gid()) {
+        let _ = std::os::unix::fs::fchown(file, Some(like_is.uid()), Some(like_is.gid()));
+    }
+}
+
 /// Each write to the file is a step.
 struct Stepped<'a> {
     #[cfg_attr(not(test), allow(dead_code))]
     disk: &'a Disk,
-    file: File,
+    file: &'a File,
 }
 
 impl Write for Stepped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(test)]
         if let Some(fault) = self.disk.faults.as_ref().and_then(|faults| faults.strike(Step::Write)) {
-            if fault.is_short() {
-                self.file.write_all(&bytes[..bytes.len() / 2])?;
-            }
+            self.file.write_all(&bytes[..fault.written(bytes.len())])?;
             return Err(fault.error());
         }
         self.file.write(bytes)

@@ -40,6 +40,13 @@ pub struct LaneSnapshot {
     pub undecodable: u64,
 }
 
+impl LaneSnapshot {
+    /// What has become of lines: `read` less what is in flight, when the numbers add up.
+    pub const fn decided(&self) -> u64 {
+        self.delivered + self.filtered + self.rejected + self.dropped
+    }
+}
+
 impl LaneStats {
     pub fn new(name: &str) -> Self {
         let zero = || AtomicU64::new(0);
@@ -93,12 +100,12 @@ impl LaneStats {
             counter("tidegate_lane_filtered_lines", "Lines that are not for this lane's peer", s.filtered),
             counter(
                 "tidegate_lane_rejected_lines",
-                "Lines refused for good by the peer, in the dead letter",
+                "Lines refused for good by the peer and put into the dead letter, also if it gave them up since",
                 s.rejected,
             ),
             counter(
                 "tidegate_lane_dropped_lines",
-                "Lines given up by rule: over-long, or a full store under drop_oldest",
+                "Lines given up by rule: over-long, in a full spool under drop_oldest, or larger than the whole dead letter under it",
                 s.dropped,
             ),
             gauge("tidegate_lane_in_flight_lines", "Lines read and not decided yet", s.in_flight as f64),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::disk::FILE_MODE;
+use crate::durable::{FILE_MODE, lend};
 
 /// A change takes milliseconds, and a slow disk seconds. Whoever waits longer says so and tries again later.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,15 +45,6 @@ impl Lock {
         let (ours, there) = (file.metadata()?, std::fs::metadata(path));
         let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
         if same { Ok(Self { file }) } else { Err(io::ErrorKind::WouldBlock.into()) }
-    }
-}
-
-/// Gives a new file to whom `like` belongs: a replay may be run by root beside an agent that is somebody else, who must be
-/// able to open it afterwards. Who may not give files away makes them his own, as everywhere.
-pub fn lend(file: &File, like: &Path) {
-    let (Ok(file_is), Ok(like_is)) = (file.metadata(), std::fs::metadata(like)) else { return };
-    if (file_is.uid(), file_is.gid()) != (like_is.uid(), like_is.gid()) {
-        let _ = std::os::unix::fs::fchown(file, Some(like_is.uid()), Some(like_is.gid()));
     }
 }
 

@@ -12,7 +12,6 @@
 //! Not here: waiting for room. Who writes decides what to do when the answer is [`DeadLetterError::Full`]. Nor letters of
 //! a SIEM: syslog refuses nothing.
 
-mod disk;
 mod line;
 mod lock;
 mod read;
@@ -24,11 +23,12 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use disk::{Disk, Real};
 pub use line::{Line, Origin, read as read_line};
 pub use lock::{Lock, beside};
 pub use read::{Found, Segment, count, lines, segments};
 pub use rewrite::{Fate, Letters, Rewriting, sweep};
+
+use crate::durable::{Disk, DurableError};
 
 /// A folder is about this many files, so that little is lost when the oldest gives way …
 const SEGMENTS: u64 = 4;
@@ -89,6 +89,8 @@ pub enum DeadLetterError {
     Full { dir: PathBuf, max_size: u64 },
     #[error("the dead letter {dir} is locked by another process, which has not let go of it in time", dir = dir.display())]
     Locked { dir: PathBuf },
+    #[error("dead letter: {0}")]
+    Disk(#[from] DurableError),
     #[error("cannot {step} the dead letter {path}: {source}", path = path.display())]
     Io { step: &'static str, path: PathBuf, source: std::io::Error },
 }
@@ -96,7 +98,7 @@ pub enum DeadLetterError {
 #[derive(Debug)]
 pub struct DeadLetter {
     config: Config,
-    disk: Box<dyn Disk>,
+    disk: Disk,
     open: Option<Open>,
     /// Files that gave way to a write that failed afterwards: told with the next one.
     evicted: (u64, u64),
@@ -120,10 +122,10 @@ struct Undo {
 impl DeadLetter {
     /// Touches nothing yet.
     pub fn new(config: Config) -> Self {
-        Self::on(config, Box::new(Real))
+        Self::on(config, Disk::default())
     }
 
-    fn on(config: Config, disk: Box<dyn Disk>) -> Self {
+    fn on(config: Config, disk: Disk) -> Self {
         Self { config, disk, open: None, evicted: (0, 0) }
     }
 
@@ -134,9 +136,7 @@ impl DeadLetter {
     /// Writes and syncs all letters, or none when there is no room for them or the disk fails.
     pub fn write(&mut self, letters: &[Letter]) -> Result<Written, DeadLetterError> {
         let dir = self.config.dir.clone();
-        if !dir.is_dir() {
-            self.disk.make_dir(&dir).map_err(|source| io("make", &dir, source))?;
-        }
+        self.disk.make_directory(&dir)?;
         let _lock = Lock::take(&dir).map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => DeadLetterError::Locked { dir: dir.clone() },
             _ => io("lock", &dir, source),
@@ -204,15 +204,14 @@ impl DeadLetter {
             self.rotate(undo)?;
         }
         let Some(open) = &mut self.open else { return Err(self.full()) };
-        let path = read::path(&self.config.dir, open.number);
-        self.disk.write_all(&mut open.file, line).map_err(|source| io("write", &path, source))?;
+        self.disk.append(&open.file, &read::path(&self.config.dir, open.number), line)?;
         open.size += line.len() as u64;
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), DeadLetterError> {
         let Some(open) = &self.open else { return Ok(()) };
-        self.disk.sync(&open.file).map_err(|source| io("sync", &self.path(open.number), source))
+        Ok(self.disk.sync(&open.file, &self.path(open.number))?)
     }
 
     /// Begins the file after the newest.
@@ -221,14 +220,13 @@ impl DeadLetter {
         self.open = None;
         let number = self.segments()?.last().map_or(1, |segment| segment.number + 1);
         let path = self.path(number);
-        let file = self.disk.create(&path).map_err(|source| io("create", &path, source))?;
+        let file = self.disk.create(&path)?;
         undo.made.push(number);
-        // The name must outlive a crash as surely as the bytes.
-        let dir = &self.config.dir;
         // The first one's folder, and the one above it, may be new as well.
         let above = if number == 1 { 2 } else { 0 };
-        for dir in dir.ancestors().take(1 + above).filter(|dir| !dir.as_os_str().is_empty()) {
-            self.disk.sync_dir(dir).map_err(|source| io("sync", dir, source))?;
+        let named = |path: &&Path| path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+        for new in path.ancestors().take(1 + above).filter(named) {
+            self.disk.sync_directory_of(new)?;
         }
         self.open = Some(Open { number, size: 0, file });
         Ok(())
@@ -242,7 +240,7 @@ impl DeadLetter {
         while size.saturating_add(room) > self.config.max_size {
             let Some(oldest) = segments.pop() else { break };
             let letters = count(&oldest.path).unwrap_or_default();
-            self.disk.remove(&oldest.path).map_err(|source| io("remove", &oldest.path, source))?;
+            self.disk.remove(&oldest.path)?;
             if self.open.as_ref().is_some_and(|open| open.number == oldest.number) {
                 self.open = None;
             }

@@ -1,5 +1,7 @@
-use super::disk::faulty::{Faulty, How};
 use super::*;
+use crate::durable::faults::{Fault, Faults, all as every_fault};
+use crate::durable::{FILE_MODE, Step};
+use rustix::io::Errno;
 use std::os::unix::fs::PermissionsExt as _;
 
 fn letter(n: u32, document: &str) -> Letter {
@@ -58,7 +60,7 @@ fn a_letter_says_what_who_and_why() {
     assert_eq!(line, expected);
     assert_eq!(lines[1]["document"], "not json\n");
     let mode = std::fs::metadata(letters.path(1)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, disk::FILE_MODE);
+    assert_eq!(mode & 0o777, FILE_MODE);
 }
 
 #[test]
@@ -132,35 +134,34 @@ fn an_unusable_folder_is_an_error_with_its_path() {
 }
 
 /// What `write` gives, whether all or nothing of the batch stands there, and that what stood there before still does.
-fn check_fault(step: usize, how: How, when_full: WhenFull) -> bool {
+fn check_fault(step: usize, fault: Fault, when_full: WhenFull) -> bool {
     let (_folder, mut before) = dead_letter(2_000, when_full);
     before.write(&[letter(1, "{}"), letter(2, "{}")]).unwrap();
-    let disk = Faulty::default();
-    let mut letters = DeadLetter::on(before.config().clone(), Box::new(disk.clone()));
+    let faults = Faults::none();
+    let mut letters = DeadLetter::on(before.config().clone(), Disk::with(faults.clone()));
     // The file is open and has something in it when the fault comes; the batch needs two more files.
     letters.write(&[letter(3, "{}")]).unwrap();
-    let first = disk.steps().len();
-    disk.0.lock().unwrap().at = Some((first + step, how));
+    let first = faults.seen();
+    faults.strike_after(step, fault);
     let batch: Vec<_> = (10..14).map(|n| letter(n, "{}")).collect();
     let old = ids(&letters);
     let result = letters.write(&batch);
-    let steps = disk.steps().split_off(first);
+    let steps = faults.steps().split_off(first);
     if steps.len() <= step {
         result.unwrap();
         return false;
     }
-    let case = format!("{how:?} at {step} of {steps:?}");
+    let case = format!("{fault:?} at {step} of {steps:?}");
     let now = stored(&letters);
     let new: Vec<_> = (10..14).map(|n| format!("id-{n}")).collect();
-    let crashed = matches!(how, How::CrashBefore | How::CrashAfter);
     match &result {
         Ok(written) => {
             assert_eq!(now.0, [&old[..], &new[..]].concat(), "{case}");
             assert_eq!(written.kept, 4, "{case}");
-            assert_eq!(steps.iter().rev().find(|s| matches!(**s, "write" | "sync")), Some(&"sync"), "{case}");
+            assert_eq!(steps.iter().rev().find(|s| matches!(s, Step::Write | Step::Sync)), Some(&Step::Sync), "{case}");
         }
         // A crash may leave a part of a batch that nobody was told is written; what stood there stands.
-        Err(_) if crashed => {
+        Err(_) if fault.is_crash() => {
             assert_eq!(now.0[..old.len()], old, "{case}");
             assert!(new.starts_with(&now.0[old.len()..]), "{case}: {now:?}");
         }
@@ -197,36 +198,28 @@ fn stored(letters: &DeadLetter) -> (Vec<String>, u64) {
     (ids, halves)
 }
 
-const ERRORS: [i32; 3] = [28, 5, 13]; // ENOSPC, EIO, EACCES
-
-fn every_fault() -> impl Iterator<Item = How> {
-    let errors = ERRORS.into_iter().flat_map(|errno| [How::Fails(errno), How::Short(errno)]);
-    errors.chain([How::CrashBefore, How::CrashAfter])
-}
-
 #[test]
 fn whatever_step_fails_the_old_letters_or_the_new_ones_stand_there() {
-    let mut faults = 0;
-    for how in every_fault() {
+    for fault in every_fault() {
         let mut step = 0;
-        while check_fault(step, how, WhenFull::Hold) {
-            (step, faults) = (step + 1, faults + 1);
+        while check_fault(step, fault, WhenFull::Hold) {
+            step += 1;
         }
         assert!(step > 8, "the batch takes several files: {step} steps");
     }
-    println!("{faults} faults");
 }
 
 #[test]
 fn the_first_write_makes_its_folder_or_says_why_not() {
-    for (step, errno) in (0..6).flat_map(|step| ERRORS.map(|errno| (step, errno))) {
+    let errors = [Errno::NOSPC, Errno::IO, Errno::ACCESS];
+    for (step, errno) in (0..9).flat_map(|step| errors.map(|errno| (step, errno))) {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("state/dead-letter/l");
         let config = Config { dir, lane: "l".into(), max_size: 1_000, when_full: WhenFull::Hold };
-        let disk = Faulty::at(step, How::Fails(errno));
-        let mut letters = DeadLetter::on(config, Box::new(disk.clone()));
+        let faults = Faults::nth(step, Fault::Error(errno));
+        let mut letters = DeadLetter::on(config, Disk::with(faults.clone()));
         let first = letters.write(&[letter(1, "{}")]);
-        assert_eq!(first.is_err(), disk.steps().len() > step, "{step} {:?}", disk.steps());
+        assert_eq!(first.is_err(), faults.seen() > step, "{step} {:?}", faults.steps());
         if first.is_err() {
             assert!(ids(&letters).is_empty(), "step {step}");
             letters.write(&[letter(1, "{}")]).unwrap();
@@ -243,12 +236,12 @@ fn evicted_letters_are_told_even_if_the_write_that_evicted_them_failed() {
         letters.write(&[letter(written, "{}")]).unwrap();
         written += 1;
     }
-    let disk = Faulty::default();
-    let mut faulty = DeadLetter::on(letters.config().clone(), Box::new(disk.clone()));
+    let faults = Faults::none();
+    let mut faulty = DeadLetter::on(letters.config().clone(), Disk::with(faults.clone()));
     // The first step removes the oldest file, the second would begin a new one.
-    disk.0.lock().unwrap().at = Some((1, How::Fails(28)));
+    faults.strike_after(1, Fault::Error(Errno::NOSPC));
     faulty.write(&[letter(90, "{}")]).unwrap_err();
-    assert_eq!(disk.steps()[..2], ["remove", "create"]);
+    assert_eq!(faults.steps()[..2], [Step::Remove, Step::Create]);
     let evicted = faulty.write(&[letter(91, "{}")]).unwrap().evicted_letters;
     assert_eq!(evicted as usize + ids(&faulty).len(), written as usize + 1);
 }
@@ -285,16 +278,16 @@ fn half_lines_and_damage_are_told_from_letters() {
     }
 }
 
-fn rewriting(letters: &DeadLetter, disk: impl Disk + 'static) -> Rewriting {
+fn rewriting(letters: &DeadLetter, disk: Disk) -> Rewriting {
     let segment = letters.segments().unwrap().remove(0);
-    Rewriting::open_on(&letters.config().dir, &segment, Box::new(disk)).unwrap().unwrap()
+    Rewriting::open_on(&letters.config().dir, &segment, disk).unwrap().unwrap()
 }
 
 #[test]
 fn letters_are_taken_out_and_changed_while_the_writer_goes_on() {
     let (_folder, mut letters) = dead_letter(MAX_SIZE, WhenFull::Hold);
     letters.write(&[letter(1, "{}"), letter(2, "{}"), letter(3, "{}")]).unwrap();
-    let mut file = rewriting(&letters, Real);
+    let mut file = rewriting(&letters, Disk::default());
     // Written into the same file after it was opened, and so not to be decided.
     letters.write(&[letter(4, "{}")]).unwrap();
     let other = line::write(&letter(30, "{}"), "elasticsearch", jiff::Timestamp::now());
@@ -306,7 +299,7 @@ fn letters_are_taken_out_and_changed_while_the_writer_goes_on() {
     assert!(file.replace(decide).unwrap());
     assert_eq!(ids(&letters), ["id-2", "id-30", "id-4"]);
     let mode = std::fs::metadata(letters.path(1)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, disk::FILE_MODE);
+    assert_eq!(mode & 0o777, FILE_MODE);
     // The writer notices that its file is another's now.
     letters.write(&[letter(5, "{}")]).unwrap();
     assert_eq!(letters.segments().unwrap().len(), 2);
@@ -325,15 +318,15 @@ fn letters_are_taken_out_and_changed_while_the_writer_goes_on() {
 
 #[test]
 fn whatever_step_of_a_rewrite_fails_the_old_letters_or_the_new_ones_stand_there() {
-    for how in every_fault() {
+    for fault in every_fault() {
         for (all, step) in (0..8).flat_map(|step| [(false, step), (true, step)]) {
             let (_folder, mut letters) = dead_letter(MAX_SIZE, WhenFull::Hold);
             letters.write(&[letter(1, "{}"), letter(2, "{}")]).unwrap();
-            let disk = Faulty::at(step, how);
-            let mut file = rewriting(&letters, disk.clone());
+            let faults = Faults::nth(step, fault);
+            let mut file = rewriting(&letters, Disk::with(faults.clone()));
             let decide = |_: u64, letter: &Line<'_>| if all || letter.id == "id-1" { Fate::Gone } else { Fate::Keep };
             let result = file.replace(decide);
-            let case = format!("{how:?} at {step} of {:?}: {result:?}", disk.steps());
+            let case = format!("{fault:?} at {step} of {:?}: {result:?}", faults.steps());
             let (old, new): (&[&str], &[&str]) = (&["id-1", "id-2"], if all { &[] } else { &["id-2"] });
             let now = ids(&letters);
             match result {

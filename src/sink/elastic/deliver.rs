@@ -7,8 +7,9 @@
 
 mod protect;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,8 +22,8 @@ use super::pace::{Gate, Pace, Permit};
 use super::peer::{Peer, Reply};
 use super::stats::{Class, Holding, Stats};
 use super::stream::{Since, Stream};
-use crate::lane::{Before, Outcomes, Settled, Ticket};
-use crate::sink::dead_letter::{DeadLetter, Letter};
+use crate::lane::{Before, ExitOnPanic, Outcomes, Settled, Ticket};
+use crate::sink::dead_letter::{DeadLetter, DeadLetterError, Letter, Written};
 use protect::Footing;
 
 /// An uncertain part is halved after so many tries.
@@ -51,6 +52,8 @@ pub struct Ship {
     pub closing: watch::Receiver<bool>,
     /// One batch waits for evidence without its permit.
     pub parked: AtomicBool,
+    /// When the latest of the requests began that created documents: our set-up was sound then.
+    pub taken: Mutex<Option<Instant>>,
     pub told: Mutex<Vec<(&'static str, Instant)>>,
 }
 
@@ -59,8 +62,10 @@ pub struct Ship {
 struct Part {
     sealed: Sealed,
     doubts: u32,
-    /// Documents that had been created when this one was refused alone in words that may mean our set-up.
-    suspected: Option<u64>,
+    /// When all of it was first refused in words that may mean our set-up.
+    suspected: Option<Instant>,
+    /// Its one document was refused alone in such words.
+    alone: bool,
     /// Copies of these documents may stand there or later; `None`: nowhere.
     since: Option<Since>,
     footing: Footing,
@@ -81,6 +86,7 @@ impl Part {
             sealed: batch.sealed,
             doubts: 0,
             suspected: None,
+            alone: false,
             since,
             footing: Footing::None,
             failed_at: None,
@@ -93,7 +99,8 @@ impl Part {
         Self {
             sealed,
             doubts: 0,
-            suspected: None,
+            suspected: self.suspected,
+            alone: false,
             since: self.since.clone(),
             footing: self.footing.clone(),
             failed_at: self.failed_at,
@@ -102,15 +109,23 @@ impl Part {
     }
 }
 
-/// One sending of a part: when it began, and which write index was known then.
+/// One sending of a part: when it began, and what was known then.
 struct Try {
+    /// The write index.
     from: Since,
     at: Instant,
+    /// [`Ship::taken`].
+    taken: Option<Instant>,
 }
 
 impl Try {
     fn begin(ship: &Ship) -> Self {
-        Self { from: ship.stream.since_now(), at: Instant::now() }
+        Self { from: ship.stream.since_now(), at: Instant::now(), taken: *ship.taken() }
+    }
+
+    /// Other documents were taken between the first refusal of this part and this one: it is not our set-up.
+    fn clears_the_set_up(&self, part: &Part) -> bool {
+        part.suspected.is_some_and(|since| self.taken.is_some_and(|taken| taken > since))
     }
 
     /// Any of its documents may have been written.
@@ -134,6 +149,7 @@ struct Work {
 
 /// Works on a batch until every document in it is decided, then tells the lane.
 pub async fn deliver(ship: Arc<Ship>, ticket: Ticket, batch: Batch, permit: Permit) {
+    let _guard = ExitOnPanic;
     let settled = Settled { ticket, delivered: 0, rejected: 0, dropped: 0 };
     let parts = vec![Part::new(batch, &ship)];
     Work { ship, permit: Some(permit), parts, failures: 0, holding: None, settled }.run().await;
@@ -172,15 +188,21 @@ impl Work {
                 self.split(part);
             }
             Verdict::Uncertain(doubt) => self.doubt(part, doubt, wish, this).await,
+            Verdict::Hold(held) if held.why == Hold::Misconfigured && this.clears_the_set_up(&part) => self.halve(part),
+            Verdict::Hold(held) if held.why == Hold::Misconfigured => {
+                part.suspected.get_or_insert_with(Instant::now);
+                self.put_back(part);
+                self.hold_parked(held, wish).await;
+            }
             Verdict::Hold(held) => {
-                if !matches!(held.why, Hold::Unauthorized | Hold::Misconfigured) {
+                if held.why != Hold::Unauthorized {
                     this.left_uncertain(&mut part, &self.ship);
                 }
                 self.put_back(part);
                 self.hold(held, wish).await;
             }
             Verdict::Refused(refusal) => self.bury(&part.sealed, &[(0, refusal)]).await,
-            Verdict::Lone(refusal) => self.lone(part, refusal).await,
+            Verdict::Lone(refusal) => self.lone(part, refusal, &this).await,
         }
     }
 
@@ -195,6 +217,10 @@ impl Work {
             self.ship.stream.learn(index);
         }
         self.audit(&part, &items.created_in).await;
+        if items.created > 0 {
+            let mut taken = self.ship.taken();
+            *taken = taken.max(Some(this.at));
+        }
         let stats = &self.ship.stats;
         stats.created_documents.add(items.created);
         stats.duplicate_documents.add(items.duplicates);
@@ -270,7 +296,8 @@ impl Work {
         this.left_uncertain(&mut part, &self.ship);
         self.ship.stats.uncertain_requests.add(1);
         self.ship.stats.retried_documents.add(part.sealed.documents().into());
-        if matches!(doubt, Doubt::Busy | Doubt::ServerError | Doubt::Lost) {
+        let busy = matches!(doubt, Doubt::Busy | Doubt::ServerError | Doubt::Lost);
+        if busy {
             self.ship.gate.slower();
         }
         self.ship.tell(doubt.as_str(), |lane, stream| {
@@ -281,34 +308,54 @@ impl Work {
                 "a request proved nothing, its documents are sent again under the same ids"
             );
         });
+        if doubt == Doubt::BadRequest {
+            part.suspected.get_or_insert_with(Instant::now);
+        }
         part.doubts += 1;
         self.failures = self.failures.saturating_add(1);
-        match doubt == Doubt::Oversized || part.doubts >= DOUBTS {
-            true => self.halve(part),
-            false => self.parts.push(part),
+        if doubt == Doubt::Oversized || part.doubts >= DOUBTS {
+            // Where the peer is not in trouble, one of the documents is: its neighbours do not wait longer for that.
+            if !busy && part.sealed.documents() > 1 {
+                self.failures = 0;
+            }
+            self.halve(part);
+        } else {
+            self.parts.push(part);
         }
         self.retry_later(wish).await;
     }
 
     /// A document that is refused alone with `illegal_argument_exception`: the document's fault, or our set-up's? When
-    /// other batches' documents are created meanwhile, it is the document's. Until then it waits, and gives its permit
-    /// away so that others can be tried.
-    async fn lone(&mut self, mut part: Part, refusal: Refusal) {
-        let created = self.ship.stats.created_documents.get();
-        if part.suspected.is_some_and(|before| created > before) {
+    /// other documents are created meanwhile, it is the document's. Until then it waits: behind the rest of its batch,
+    /// and then without its permit, so that others can be tried.
+    async fn lone(&mut self, mut part: Part, refusal: Refusal, this: &Try) {
+        if this.clears_the_set_up(&part) {
             return self.bury(&part.sealed, &[(0, refusal)]).await;
         }
-        part.suspected.get_or_insert(created);
-        self.put_back(part);
+        part.suspected.get_or_insert_with(Instant::now);
+        part.alone = true;
+        part.failed_at = part.since.is_some().then(Instant::now).or(part.failed_at);
+        let untried = self.parts.iter().any(|part| !part.alone);
+        self.parts.insert(0, part);
+        if untried {
+            return;
+        }
         let held = Held { why: Hold::Misconfigured, detail: format!("{}: {}", refusal.kind, refusal.reason) };
+        self.hold_parked(held, None).await;
+    }
+
+    /// A hold that other documents may end: they can be tried meanwhile. One batch at a time waits like this, so that a
+    /// set-up that is wrong is not asked by all that may be in flight.
+    async fn hold_parked(&mut self, held: Held, wish: Option<Duration>) {
         let park = !self.ship.parked.swap(true, Ordering::Relaxed);
         if park {
             self.permit = None;
         }
-        self.hold(held, None).await;
+        self.hold(held, wish).await;
         if park {
-            self.permit = Some(self.ship.gate.enter().await);
+            // First: whoever has the only permit may be the next that has to give it away.
             self.ship.parked.store(false, Ordering::Relaxed);
+            self.permit = Some(self.ship.gate.enter().await);
         }
     }
 
@@ -351,23 +398,19 @@ impl Work {
     /// Puts refused documents into the dead letter, and waits for as long as it cannot take them.
     async fn bury(&mut self, sealed: &Sealed, refusals: &[(u32, Refusal)]) {
         let letters: Arc<[Letter]> = letters(sealed, refusals).into();
-        let written = loop {
-            let (shelf, batch) = (Arc::clone(&self.ship.dead_letter), Arc::clone(&letters));
-            // A disk's sync can take long, and metrics and health are answered by this thread.
-            let writing =
-                tokio::task::spawn_blocking(move || shelf.lock().unwrap_or_else(PoisonError::into_inner).write(&batch));
-            match writing.await {
-                Ok(Ok(written)) => break written,
-                Ok(Err(error)) => self.hold(Held { why: Hold::DeadLetter, detail: error.to_string() }, None).await,
-                // The runtime is going down, and this task with it.
-                Err(_) => std::future::pending().await,
+        // Those of one batch can be more than all that the dead letter may hold: what does not fit whole goes in pieces.
+        let (mut done, mut piece) = (0, letters.len());
+        while done < letters.len() {
+            let end = letters.len().min(done + piece);
+            match self.ship.put_away(Arc::clone(&letters), done..end).await {
+                Ok(written) => {
+                    self.put_away(written);
+                    (done, piece) = (end, piece.saturating_mul(2));
+                }
+                Err(DeadLetterError::Full { .. }) if end - done > 1 => piece = (end - done) / 2,
+                Err(error) => self.hold(Held { why: Hold::DeadLetter, detail: error.to_string() }, None).await,
             }
-        };
-        self.released();
-        self.settled.rejected += written.kept;
-        self.settled.dropped += written.dropped;
-        self.ship.stats.dead_letter_evicted_bytes.add(written.evicted_bytes);
-        self.ship.stats.dead_letter_evicted_documents.add(written.evicted_letters);
+        }
         for (_, refusal) in refusals {
             self.ship.stats.rejected(Class::of(&refusal.kind)).add(1);
         }
@@ -385,9 +428,37 @@ impl Work {
             );
         });
     }
+
+    fn put_away(&mut self, written: Written) {
+        // The peer has answered, and what it said is kept.
+        self.failures = 0;
+        self.released();
+        self.settled.rejected += written.kept;
+        self.settled.dropped += written.dropped;
+        self.ship.stats.dead_letter_evicted_bytes.add(written.evicted_bytes);
+        self.ship.stats.dead_letter_evicted_documents.add(written.evicted_letters);
+    }
 }
 
 impl Ship {
+    async fn put_away(&self, letters: Arc<[Letter]>, these: Range<usize>) -> Result<Written, DeadLetterError> {
+        let shelf = Arc::clone(&self.dead_letter);
+        // A disk's sync can take long, and metrics and health are answered by this thread.
+        let writing = tokio::task::spawn_blocking(move || {
+            shelf.lock().unwrap_or_else(PoisonError::into_inner).write(&letters[these])
+        });
+        match writing.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(result) => result,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and this task with it.
+            Err(Err(_)) => std::future::pending().await,
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sleeps, but not for long once the agent is stopping.
     async fn pause(&self, time: Duration) {
         let mut closing = self.closing.clone();

@@ -157,6 +157,7 @@ where
         quiet_at: Instant::now() + config.timeout,
         closing,
         parked: AtomicBool::new(false),
+        taken: Mutex::default(),
         told: Mutex::default(),
     });
     let (batches, queue) = mpsc::unbounded_channel();
@@ -269,23 +270,10 @@ async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, B
     while let Some((ticket, batch)) = queue.recv().await {
         let permit = ship.gate.enter().await;
         workers.spawn(deliver::deliver(Arc::clone(&ship), ticket, batch, permit));
-        while let Some(done) = workers.try_join_next() {
-            resume(done);
-        }
+        while workers.try_join_next().is_some() {}
     }
-    while let Some(done) = workers.join_next().await {
-        resume(done);
-    }
+    while workers.join_next().await.is_some() {}
     ship.outcomes.finished();
-}
-
-/// A worker's panic is the sink's.
-fn resume(done: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = done
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ use self::dedupe::Seen;
 use self::header::HeaderWriter;
 use self::task::Command;
 use crate::encode::cef::{self, Class, Encoder, Frame};
-use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
+use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::tls::{self, TlsConfig, TlsError};
 
@@ -168,6 +168,8 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
     let syslog = Syslog::new(&config, commands, spares, Arc::clone(&stats), alive);
     let task = task::run(config, received, outcomes, stats, spares_back);
     runtime.spawn(async move {
+        // The lane would wait for outcomes for ever.
+        let _guard = ExitOnPanic;
         tokio::select! {
             () = task => {}
             // The lane is gone: its deadline has passed, and nobody wants an outcome.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::net::auth::Auth;
-use tidegate::sink::dead_letter::WhenFull;
+use tidegate::sink::dead_letter::{Lock, WhenFull};
 use tidegate::sink::elastic::stats::Class;
 use tidegate::unit::SecretRef;
 
@@ -271,6 +271,60 @@ fn a_whole_requests_illegal_arguments_are_held() {
     assert!(lane.dead_letters().is_empty());
 }
 
+/// Refuses requests with one of these documents as a whole, in words that may mean the set-up.
+fn refuses(numbers: impl IntoIterator<Item = u64>) -> impl FnMut(&Bulk) -> Act + Send {
+    let bad = ids(numbers);
+    move |bulk| match bulk.documents.iter().any(|(id, _)| bad.contains(id)) {
+        true => Act::Answer(400, vec![], error("illegal_argument_exception")),
+        false => Act::Take,
+    }
+}
+
+#[test]
+fn neighbours_in_its_own_batch_tell_that_a_document_is_at_fault() {
+    // Nothing else comes, as at the end of `--once`; wherever it stands, the others are tried first.
+    for bad in 0..4 {
+        let fake = FakeBulk::start(refuses([bad]));
+        let mut lane = Lane::new(&fake.url, one);
+        lane.send(0..4);
+        lane.expect(3, 1, 0);
+        assert_eq!(lane.dead_letters()[0]["id"], id(bad).as_str());
+    }
+}
+
+#[test]
+fn documents_that_are_all_refused_alike_are_at_fault_when_others_are_taken() {
+    let bad = ids(0..3);
+    let fake = FakeBulk::start(move |bulk| {
+        let rows = bulk.documents.iter().enumerate().filter(|(_, (id, _))| bad.contains(id));
+        Act::Items(rows.map(|(index, _)| (index, 400, "illegal_argument_exception")).collect())
+    });
+    let mut lane = Lane::new(&fake.url, one);
+    lane.send(0..2);
+    lane.send([2]);
+    lane.expect_hold("misconfigured");
+    lane.expect_nothing();
+    let good = lane.send([3]);
+    let first = lane.settled();
+    assert_eq!((first.ticket, first.delivered), (good, 1), "the only permit was given away");
+    let rejected = lane.settled().rejected + lane.settled().rejected;
+    assert_eq!((rejected, lane.dead_letters().len()), (3, 3));
+}
+
+#[test]
+fn neighbours_of_a_poisonous_document_do_not_wait_ever_longer() {
+    let fake = FakeBulk::start(refuses([0]));
+    let second = Duration::from_secs(1);
+    // Three tries a halving, eight halvings: without a new beginning at each the last waits would take `retry_max`.
+    let mut lane = Lane::new(&fake.url, |config, _| {
+        (config.pace.retry_first, config.pace.retry_max) = (Duration::from_millis(4), 20 * second);
+    });
+    let begun = std::time::Instant::now();
+    lane.send(0..256);
+    lane.expect(255, 1, 0);
+    assert!(begun.elapsed() < 10 * second, "{:?}", begun.elapsed());
+}
+
 #[test]
 fn other_hosts_take_over_from_one_that_is_down() {
     let down = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
@@ -379,6 +433,31 @@ fn a_full_dead_letter_holds_until_there_is_room() {
     }
     lane.expect(1, 1, 0);
     assert_eq!(lane.dead_letters().len(), 1);
+}
+
+#[test]
+fn a_batch_that_is_larger_than_the_dead_letter_goes_there_in_pieces() {
+    let fake = FakeBulk::start(|bulk| {
+        Act::Items((0..bulk.documents.len()).map(|index| (index, 400, "mapper_parsing_exception")).collect())
+    });
+    let mut lane = Lane::new(&fake.url, |config, _| config.dead_letter.max_size = 2_000);
+    let mut ids = HashSet::new();
+    lane.send(0..9);
+    let settled = loop {
+        // Somebody makes room, again and again.
+        let dir = lane.folder.path().join("dead-letter/elasticsearch");
+        let lock = dir.exists().then(|| Lock::take(&dir).unwrap());
+        for letter in lane.dead_letters() {
+            ids.insert(letter["id"].to_string());
+        }
+        lane.dead_letter_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        drop(lock);
+        if let Some(settled) = lane.try_settled() {
+            break settled;
+        }
+    };
+    lane.dead_letters().iter().for_each(|letter| drop(ids.insert(letter["id"].to_string())));
+    assert_eq!((settled.delivered, settled.rejected, ids.len()), (0, 9, 9));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::json;
 use tidegate::net::product::Kind;
 
 use super::place::{Place, balance};
+use crate::elastic::real::on_both;
 
 fn namespace(name: &str, kind: Kind) -> String {
     let kind = if kind == Kind::OpenSearch { "os" } else { "es" };
@@ -66,17 +67,6 @@ fn a_backfill_after_a_live_run_adds_only_what_was_missing(kind: Kind) {
     balance(lane);
     assert_eq!((&lane["delivered"], &lane["duplicates"]), (&json!(1_800), &json!(1_500)), "{summary}");
     assert_eq!(server.count(&stream), 1_800);
-}
-
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod elasticsearch {
-            $(#[test] fn $name() { super::$name(tidegate::net::product::Kind::Elasticsearch); })+
-        }
-        mod opensearch {
-            $(#[test] fn $name() { super::$name(tidegate::net::product::Kind::OpenSearch); })+
-        }
-    };
 }
 
 on_both!(
