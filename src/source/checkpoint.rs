@@ -8,12 +8,14 @@
 //! that this build does not know is refused and left alone; a file that is no checkpoint counts as lost, and the other
 //! with it, which costs a re-read whose ids meet their own documents.
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::durable::{Disk, DurableError};
 use crate::lane::Tail;
@@ -96,11 +98,72 @@ fn sequence<I: Iterator<Item = Record>, S: Serializer>(files: &Cell<Option<I>>, 
     s.collect_seq(files.take().into_iter().flatten())
 }
 
-/// What a checkpoint holds.
+/// Of an archive, on its way in, without a list of it in memory: what it says beside its files.
+#[derive(Debug, Default)]
+struct Archive {
+    version: u64,
+    complete: bool,
+}
+
+/// Takes the members of an archive, and hands out each file as it comes.
+struct Incoming<'a>(&'a mut dyn FnMut(Record));
+
+impl<'de> Visitor<'de> for Incoming<'_> {
+    type Value = Archive;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a checkpoint's archive")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Archive, A::Error> {
+        let mut archive = Archive::default();
+        while let Some(member) = members.next_key::<Cow<'de, str>>()? {
+            match &*member {
+                "version" => archive.version = members.next_value()?,
+                // Of a version that this build does not know the files may be of another shape.
+                "files" if known(archive.version) => {
+                    members.next_value_seed(Files(&mut *self.0))?;
+                    archive.complete = true;
+                }
+                _ => _ = members.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(archive)
+    }
+}
+
+struct Files<'a>(&'a mut dyn FnMut(Record));
+
+impl<'de> DeserializeSeed<'de> for Files<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Files<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of files")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut files: A) -> Result<(), A::Error> {
+        while let Some(record) = files.next_element()? {
+            (self.0)(record);
+        }
+        Ok(())
+    }
+}
+
+fn known(version: u64) -> bool {
+    (1..=u64::from(VERSION)).contains(&version)
+}
+
+/// What a checkpoint holds beside its records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Saved {
-    /// By their ids.
-    pub records: Vec<Record>,
     /// Ids of those that the archive does not hold as they are.
     pub recent: Vec<u32>,
     /// The sink's own memory.
@@ -152,25 +215,33 @@ impl Store {
         self.disk.clone()
     }
 
-    /// What an earlier run left. Damage is said and set aside.
-    pub fn load(&mut self) -> Result<Loaded, CheckpointError> {
+    /// What an earlier run left; each of its records is given to `take`, in no order. After anything but
+    /// [`Loaded::Saved`] what was taken is worth nothing. Damage is said and set aside.
+    pub fn load(&mut self, mut take: impl FnMut(Record)) -> Result<Loaded, CheckpointError> {
         let Some(text) = read(&self.path)? else { return Ok(Loaded::Nothing) };
         let Some(recent) = parse(&self.path, &text)? else { return Ok(self.lost()) };
         drop(text);
-        let (mut records, mut recent_files) = (BTreeMap::new(), recent.files);
-        if recent.archived {
-            let Some(text) = read(&self.archive)? else { return Ok(self.lost()) };
-            let Some(archive) = parse(&self.archive, &text)? else { return Ok(self.lost()) };
-            records.extend(archive.files.into_iter().map(|record| (record.id, record)));
-        }
-        self.archived = recent.archived;
+        let mut recent_files = recent.files;
         if recent_files.len() > 1 && recent_files.iter().all(|record| record.id == 0) {
             // Version 1.
             recent_files.iter_mut().zip(0..).for_each(|(record, id)| record.id = id);
         }
-        let ids = recent_files.iter().map(|record| record.id).collect();
-        records.extend(recent_files.into_iter().map(|record| (record.id, record)));
-        Ok(Loaded::Saved(Saved { records: records.into_values().collect(), recent: ids, note: recent.note }))
+        let ids: Vec<u32> = recent_files.iter().map(|record| record.id).collect();
+        if recent.archived {
+            let newer: HashSet<u32> = ids.iter().copied().collect();
+            let Some(text) = read(&self.archive)? else { return Ok(self.lost()) };
+            let older = |record: Record| {
+                if !newer.contains(&record.id) {
+                    take(record);
+                }
+            };
+            if !parse_archive(&self.archive, &text, older)? {
+                return Ok(self.lost());
+            }
+        }
+        self.archived = recent.archived;
+        recent_files.into_iter().for_each(take);
+        Ok(Loaded::Saved(Saved { recent: ids, note: recent.note }))
     }
 
     fn lost(&self) -> Loaded {
@@ -221,18 +292,31 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
 
 /// `None`: it is no checkpoint.
 fn parse(path: &Path, text: &[u8]) -> Result<Option<Document>, CheckpointError> {
+    // The whole of it first: nearly always it is what it should be.
+    match serde_json::from_slice::<Document>(text).ok().filter(|document| known(document.version)) {
+        Some(document) => Ok(Some(document)),
+        None => refuse_unknown_version(path, text).map(|()| None),
+    }
+}
+
+/// False: it is no archive.
+fn parse_archive(path: &Path, text: &[u8], mut take: impl FnMut(Record)) -> Result<bool, CheckpointError> {
+    let mut input = serde_json::Deserializer::from_slice(text);
+    let archive = input.deserialize_map(Incoming(&mut take)).and_then(|archive| input.end().map(|()| archive));
+    match archive {
+        Ok(Archive { complete: true, .. }) => Ok(true),
+        _ => refuse_unknown_version(path, text).map(|()| false),
+    }
+}
+
+fn refuse_unknown_version(path: &Path, text: &[u8]) -> Result<(), CheckpointError> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u64,
     }
-    let known = |version: &u64| (1..=u64::from(VERSION)).contains(version);
-    // The whole of it first: it may be large, and nearly always is what it should be.
-    if let Some(document) = serde_json::from_slice::<Document>(text).ok().filter(|d| known(&d.version)) {
-        return Ok(Some(document));
-    }
-    match serde_json::from_slice(text).ok().map(|Versioned { version }| version).filter(|v| !known(v)) {
+    match serde_json::from_slice(text).ok().map(|Versioned { version }| version).filter(|version| !known(*version)) {
         Some(found) => Err(CheckpointError::UnknownVersion { path: path.to_path_buf(), found }),
-        None => Ok(None),
+        None => Ok(()),
     }
 }
 
@@ -274,15 +358,21 @@ mod tests {
         }
     }
 
-    fn saved(records: &[Record], note: Option<&str>) -> Loaded {
-        Loaded::Saved(Saved { records: records.to_vec(), recent: Vec::new(), note: note.map(str::to_owned) })
+    /// The records by their ids, and the note.
+    fn saved(records: &[Record], note: Option<&str>) -> (Vec<Record>, Option<String>) {
+        (records.to_vec(), note.map(str::to_owned))
     }
 
-    fn load(store: &mut Store) -> Loaded {
-        match store.load().unwrap() {
-            Loaded::Saved(saved) => Loaded::Saved(Saved { recent: Vec::new(), ..saved }),
-            other => other,
-        }
+    fn load(store: &mut Store) -> (Vec<Record>, Option<String>) {
+        let mut records = Vec::new();
+        let loaded = store.load(|record| records.push(record)).unwrap();
+        let Loaded::Saved(Saved { note, .. }) = loaded else { panic!("{loaded:?}") };
+        records.sort_by_key(|record| record.id);
+        (records, note)
+    }
+
+    fn nothing(store: &mut Store) -> Loaded {
+        store.load(|_| ()).unwrap()
     }
 
     fn numbered(id: u32, offset: u64) -> Record {
@@ -293,7 +383,7 @@ mod tests {
     fn comes_back_as_saved() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::new(dir.path(), "elasticsearch");
-        assert_eq!(store.load().unwrap(), Loaded::Nothing);
+        assert_eq!(nothing(&mut store), Loaded::Nothing);
         store.save([record(10)].into_iter(), None).unwrap();
         assert_eq!(load(&mut store), saved(&[record(10)], None));
         store.save([numbered(1, 20), numbered(2, 30)].into_iter(), Some("a note")).unwrap();
@@ -309,7 +399,7 @@ mod tests {
         let expected = [numbered(1, 10), numbered(2, 25), numbered(3, 30), numbered(4, 40)];
         let mut store = Store::new(dir.path(), "x");
         assert_eq!(load(&mut store), saved(&expected, Some("n")));
-        let Loaded::Saved(Saved { recent, .. }) = store.load().unwrap() else { panic!("it is there") };
+        let Loaded::Saved(Saved { recent, .. }) = nothing(&mut store) else { panic!("it is there") };
         assert_eq!(recent, [2, 4]);
         // A new process goes on with the archive of the old one.
         store.save([numbered(4, 41)].into_iter(), None).unwrap();
@@ -317,8 +407,8 @@ mod tests {
         assert_eq!(load(&mut Store::new(dir.path(), "x")), saved(&expected, None));
         // Half of a checkpoint is none.
         std::fs::remove_file(&store.archive).unwrap();
-        assert_eq!(store.load().unwrap(), Loaded::Lost);
-        assert_eq!(store.load().unwrap(), Loaded::Nothing);
+        assert_eq!(nothing(&mut store), Loaded::Lost);
+        assert_eq!(nothing(&mut store), Loaded::Nothing);
     }
 
     #[test]
@@ -339,7 +429,7 @@ mod tests {
         let mut store = Store::new(dir.path(), "siem-soc");
         let text = r#"{"version":3,"files":"of another shape"}"#;
         std::fs::write(&store.path, text).unwrap();
-        let error = store.load().unwrap_err().to_string();
+        let error = store.load(|_| ()).unwrap_err().to_string();
         assert!(error.contains("siem-soc.json: version 3 is not known to this build (1, 2)"), "{error}");
         assert_eq!(std::fs::read_to_string(&store.path).unwrap(), text);
     }
@@ -350,7 +440,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut store = Store::new(dir.path(), "x");
             std::fs::write(&store.path, text).unwrap();
-            assert_eq!(store.load().unwrap(), Loaded::Lost, "{text}");
+            assert_eq!(nothing(&mut store), Loaded::Lost, "{text}");
             assert!(dir.path().join("x.json.corrupt").exists());
         }
     }
@@ -366,7 +456,7 @@ mod tests {
             store.archive(old.iter().cloned()).unwrap();
             store.save([].into_iter(), Some("old")).unwrap();
             let mut faulty = Store::on(disk.clone(), dir.path(), "x");
-            faulty.load().unwrap();
+            nothing(&mut faulty);
             let result = faulty.archive(new.iter().cloned()).and_then(|()| faulty.save([].into_iter(), Some("new")));
             let found = load(&mut Store::new(dir.path(), "x"));
             let states = [saved(&old, Some("old")), saved(&new, Some("old")), saved(&new, Some("new"))];

@@ -23,7 +23,7 @@ use progress::{Record, Saved};
 use super::tail::reader::Reader;
 use crate::decode::decode;
 use crate::lane::{Before, Chunk, HISTORY, Mark, Memory, Source, Tail};
-use crate::model::FileKey;
+use crate::model::{FileKey, filler};
 
 /// Bytes of one read.
 const READ: usize = 256 << 10;
@@ -428,6 +428,24 @@ impl FileList {
         }
     }
 
+    /// What stands in the buffer up to `end` is behind us, `bytes` more of the file.
+    fn advance(&mut self, chunk: &Chunk, end: usize, bytes: u64) {
+        let entry = &mut self.entries[self.turn];
+        entry.read += bytes;
+        entry.read_tail = Tail::of(&chunk.buffer[..end]);
+        if let Some(at) = &mut self.at {
+            at.history.clear();
+            at.history.extend_from_slice(&chunk.buffer[end.saturating_sub(HISTORY)..end]);
+        }
+        self.changed = true;
+    }
+
+    /// Leaves a hole behind.
+    fn pass(&mut self, chunk: &Chunk, end: usize) {
+        self.advance(chunk, end, (end - chunk.lines.start) as u64);
+        self.tell();
+    }
+
     fn hand_out(&mut self, chunk: &mut Chunk, filled: &Filled) {
         let entry = &mut self.entries[self.turn];
         chunk.file = self.turn as u32;
@@ -437,22 +455,13 @@ impl FileList {
         // Nobody knows what an agent, or an earlier backfill, has sent of it.
         chunk.before = Before::Unknown;
         chunk.skipped_lines = u64::from(matches!(filled, Filled::Skipped { .. }));
-        let (end, consumed) = match filled {
-            Filled::Lines { end, .. } => (*end, (*end - chunk.lines.start) as u64),
-            Filled::Skipped { bytes } => (chunk.buffer.len(), *bytes),
+        let (end, consumed, skipped) = match filled {
+            Filled::Lines { end, .. } | Filled::Hole { end } => (*end, (*end - chunk.lines.start) as u64, 0),
+            Filled::Skipped { bytes } => (chunk.buffer.len(), *bytes, *bytes),
         };
-        chunk.offset = match filled {
-            Filled::Lines { .. } => entry.read,
-            Filled::Skipped { bytes } => entry.read + bytes,
-        };
+        chunk.offset = entry.read + skipped;
         chunk.lines.end = end;
-        entry.read += consumed;
-        entry.read_tail = Tail::of(&chunk.buffer[..end]);
-        if let Some(at) = &mut self.at {
-            at.history.clear();
-            at.history.extend_from_slice(&chunk.buffer[end.saturating_sub(HISTORY)..end]);
-        }
-        self.changed = true;
+        self.advance(chunk, end, consumed);
     }
 }
 
@@ -462,6 +471,8 @@ enum Filled {
     Lines { end: usize, lines: usize },
     /// An over-long line of so many bytes; the chunk's buffer holds its end.
     Skipped { bytes: u64 },
+    /// A hole that is larger than any line, up to `end` in the chunk's buffer. It is no line.
+    Hole { end: usize },
 }
 
 /// Reads on until there are lines, at most `most` of them. `None` at the file's end.
@@ -480,6 +491,11 @@ fn fill(at: &mut At, chunk: &mut Chunk, read: u64, max_line: usize, most: usize)
         }
         searched = chunk.buffer.len();
         if searched - start > max_line {
+            let hole = filler(&chunk.buffer[start..]);
+            if hole > 0 {
+                at.carry.extend_from_slice(&chunk.buffer[start + hole..]);
+                return Ok(Some(Filled::Hole { end: start + hole }));
+            }
             return skip(at, chunk, read, start).map(Some);
         }
         if !more(at, &mut chunk.buffer, read, start)? {
@@ -594,6 +610,7 @@ impl Source for FileList {
             let (read, max_line) = (self.entries[self.turn].read, self.config.max_line);
             let Some(at) = &mut self.at else { continue };
             match fill(at, chunk, read, max_line, most) {
+                Ok(Some(Filled::Hole { end })) => self.pass(chunk, end),
                 Ok(Some(filled)) => {
                     self.hand_out(chunk, &filled);
                     self.spent(if let Filled::Lines { lines, .. } = filled { lines } else { 1 });

@@ -144,6 +144,41 @@ fn lines_come_whole_with_their_offsets_whatever_the_packing_and_the_rate() {
     }
 }
 
+/// As the live tail takes it: a hole may be larger than any line, and the line behind it is none that is too long.
+#[test]
+fn a_hole_is_no_part_of_the_line_behind_it() {
+    for hole in [1, 1_999, 2_001, 300_000, READ, 3 * READ + 7] {
+        let mut bytes = text(0..3, 5).into_bytes();
+        let before = bytes.len();
+        bytes.resize(before + hole, 0);
+        bytes.extend(text(3..5, 5).into_bytes());
+        // A file may end in one, too.
+        bytes.resize(bytes.len() + hole, 0);
+        for (name, bytes) in [("f.log", bytes.clone()), ("f.log.gz", gzip(&bytes))] {
+            let folder = Folder::new(&[(name, &bytes)]);
+            let (lines, marks) = read(&mut folder.list(), usize::MAX);
+            let found: Vec<_> =
+                lines.iter().map(|(_, at, line)| (*at as usize + filler(line.as_bytes()), line)).collect();
+            let lines: String = found.iter().map(|(_, line)| line.trim_start_matches('\0')).collect();
+            assert_eq!(lines, text(0..5, 5), "{name} {hole}");
+            assert_eq!(found[3].0, before + hole, "{name} {hole}");
+            // A run that starts at any of the marks reads what stands behind it.
+            for mark in marks {
+                let mut list = folder.list();
+                read(&mut list, 1);
+                list.settle(mark);
+                list.persist(None).unwrap();
+                let (rest, _) = read(&mut folder.list(), usize::MAX);
+                assert_eq!(
+                    rest.len(),
+                    found.iter().filter(|(at, _)| *at as u64 >= mark.offset).count(),
+                    "{name} {hole}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_copy_is_read_on_where_its_original_ended() {
     let (short, long) = (text(0..10, 5), text(0..30, 5));

@@ -4,6 +4,7 @@
 //! compressed, the content moves to another physical file and is read on there. What a physical file holds is proven by
 //! its file key and by the bytes before the offset, never assumed.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,18 @@ pub struct Look {
 }
 
 impl Look {
+    // Which of the types are signed depends on the processor.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let (seconds, nanoseconds) = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        Self {
+            inode: Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 },
+            size: stat.st_size as u64,
+            modified_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+            links: stat.st_nlink as u64,
+        }
+    }
+
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         Self {
             inode: Inode { device: metadata.dev(), number: metadata.ino() },
@@ -48,7 +61,7 @@ pub struct Place {
     pub path: PathBuf,
     pub look: Look,
     /// Open while there is something to read, and for the live file.
-    pub reader: Option<Reader>,
+    pub reader: Option<Box<Reader>>,
     /// Seen under a name of the source at the last listing.
     pub listed: bool,
 }
@@ -78,12 +91,16 @@ pub struct Content {
     pub settled_tail: Tail,
     pub place: Option<Place>,
     pub spooled: Option<Spooled>,
+    /// Size of the file when behind `settled` stood nothing that the spool takes: half a line, or a hole.
+    pub bare_at: Option<u64>,
     /// Everything before has been handed out at some time; a rewind does not lower it.
     pub handed_out: u64,
     /// Bytes behind `read` that were there when the place was lost, and since when nobody has shown them again.
     pub missing: Option<(u64, Instant)>,
-    /// Path for people, kept when the place is lost.
-    pub name: std::sync::Arc<str>,
+    /// Path for people, of one that has no place. See [`Content::name`].
+    pub name: Box<str>,
+    /// Another file may be known to hold the same.
+    pub aliased: bool,
     /// A compressed file was read to its end.
     pub finished: bool,
     /// Nothing more to read as far as we know; cleared by a look that shows a change.
@@ -123,9 +140,11 @@ impl Content {
             settled_tail: Tail::of(b""),
             place: None,
             spooled: None,
+            bare_at: None,
             handed_out: 0,
             missing: None,
-            name: "".into(),
+            name: Box::default(),
+            aliased: false,
             finished: false,
             drained: false,
             skipping: None,
@@ -137,7 +156,7 @@ impl Content {
         }
     }
 
-    pub fn restore(record: &Record) -> Self {
+    pub fn restore(record: Record) -> Self {
         let look = Look {
             inode: Inode { device: record.device, number: record.inode },
             size: record.size,
@@ -155,9 +174,9 @@ impl Content {
             read_tail: record.tail(),
             settled: record.offset,
             settled_tail: record.tail(),
-            name: record.path.as_str().into(),
             finished: record.finished,
             gone_since: record.gone_since,
+            name: record.path.into_boxed_str(),
             sent: (record.read.max(record.offset).saturating_add(UNPERSISTED_LIMIT), Before::SinceCheckpoint),
             ..Self::new(FileKey(record.key), look)
         }
@@ -170,7 +189,7 @@ impl Content {
             key: self.key.0,
             device: look.inode.device,
             inode: look.inode.number,
-            path: self.name.to_string(),
+            path: self.name().into_owned(),
             size: look.size,
             modified_ns: look.modified_ns,
             head_len: self.head.len,
@@ -182,6 +201,17 @@ impl Content {
             finished: self.finished && self.settled == self.read,
             gone_since: self.gone_since,
         }
+    }
+
+    /// Path for people.
+    pub fn name(&self) -> Cow<'_, str> {
+        self.place.as_ref().map_or(Cow::Borrowed(&*self.name), |place| place.path.to_string_lossy())
+    }
+
+    /// Nothing is to be done with it until a listing shows a change.
+    pub fn rests(&self) -> bool {
+        let still = self.place.as_ref().is_none_or(|place| place.listed && place.reader.is_none() && self.drained);
+        still && self.spooled.is_none() && self.missing.is_none() && self.lag() == 0
     }
 
     /// Proves by the bytes that `reader` holds this content, as far as it was read.

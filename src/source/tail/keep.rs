@@ -57,7 +57,7 @@ impl FileSource {
             self.spool.rename(owner.id, id);
         }
         let tail = self.spool.tail_at(id, first.start).unwrap_or_default();
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         if content.settled < first.start {
             // What was before is settled: it would stand here otherwise.
             (content.settled, content.settled_tail) = (first.start, tail);
@@ -68,7 +68,7 @@ impl FileSource {
             return;
         }
         let end_tail = self.spool.tail_at(id, last.end).unwrap_or_default();
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         content.spooled = Some(Spooled {
             part: last.number,
             start: last.start,
@@ -88,12 +88,12 @@ impl FileSource {
     /// Whose the parts are: a content of the checkpoint that is proven to be it, or a new one.
     fn owner_of(&mut self, owner: &Owner, start: u64, end: u64) -> u32 {
         let key = crate::model::FileKey(owner.key);
-        let named = self.contents.get(&owner.id).filter(|c| c.key == key);
+        let named = self.contents.get(owner.id).filter(|c| c.key == key);
         if named.is_some_and(|c| c.settled < start || c.settled >= end) {
             return owner.id;
         }
-        for id in self.by_key.get(&key).cloned().unwrap_or_default() {
-            let Some(content) = self.contents.get(&id).filter(|c| c.spooled.is_none()) else { continue };
+        for id in self.with_key(key) {
+            let Some(content) = self.contents.get(id).filter(|c| c.spooled.is_none()) else { continue };
             let (settled, tail) = (content.settled, content.settled_tail);
             if (start..=end).contains(&settled) && self.spool.tail_at(owner.id, settled) == Some(tail) {
                 return id;
@@ -103,11 +103,11 @@ impl FileSource {
         let mut content = Content::new(key, look);
         content.head = Tail { len: owner.head_len, hash: owner.head_hash };
         content.sent = (u64::MAX, self.before_without_record());
-        if self.contents.contains_key(&owner.id) {
+        if self.contents.get(owner.id).is_some() {
             return self.add(content);
         }
-        self.by_key.entry(key).or_default().push(owner.id);
-        self.contents.insert(owner.id, Box::new(content));
+        self.by_key.insert((key, owner.id));
+        self.contents.insert(owner.id, content);
         owner.id
     }
 
@@ -126,9 +126,7 @@ impl FileSource {
         let lost = |c: &Content| {
             c.place.as_ref().is_some_and(|p| !p.listed && p.reader.is_some() && (p.look.links == 0 || !deleted))
         };
-        let mut ids: Vec<u32> = self.contents.iter().filter(|(_, c)| lost(c)).map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
+        self.contents.awake().filter(|(_, c)| lost(c)).map(|(id, _)| id).collect()
     }
 
     fn keep_one(&mut self, id: u32) {
@@ -154,51 +152,53 @@ impl FileSource {
 
     /// There are bytes that are not settled and that the spool does not hold.
     fn has_uncovered(&self, id: u32) -> bool {
-        let Some(content) = self.contents.get(&id) else { return false };
+        let Some(content) = self.contents.get(id) else { return false };
         let Some(place) = &content.place else { return false };
         let size = place.look.size;
-        size > content.settled && content.spooled.and_then(|s| s.complete_at) != Some(size)
+        let complete_at = content.spooled.map_or(content.bare_at, |spooled| spooled.complete_at);
+        size > content.settled && complete_at != Some(size)
     }
 
     /// Another file on the disk holds all of it: a copy, or what became of it by compression.
     fn stands_elsewhere(&mut self, id: u32) -> bool {
-        let Some(content) = self.contents.get_mut(&id).filter(|c| c.spooled.is_none()) else { return false };
+        let Some(content) = self.contents.get_mut(id).filter(|c| c.spooled.is_none()) else { return false };
         let Some(place) = &mut content.place else { return false };
         let (size, Some(reader)) = (place.look.size, &mut place.reader) else { return false };
         let Ok(Some(end)) = reader.tail_before(size) else { return false };
         self.by_inode.values().any(|known| match known {
-            Known::Alias { of, path, .. } if *of == id => {
-                Reader::open(path).and_then(|mut copy| copy.tail_before(size)).is_ok_and(|tail| tail == Some(end))
-            }
+            Known::Alias(alias) if alias.of == id => Reader::open(&alias.path)
+                .and_then(|mut copy| copy.tail_before(size))
+                .is_ok_and(|tail| tail == Some(end)),
             _ => false,
         })
     }
 
     /// Copies what is not settled, up to the last whole line. Parts that were written stay, whatever comes after.
     fn spool_up(&mut self, id: u32) -> Result<(), SpoolError> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(()) };
+        let Some(content) = self.contents.get_mut(id) else { return Ok(()) };
         let Some(place) = content.place.take() else { return Ok(()) };
         let size = place.look.size;
         let (from, tail, instead) = self.spool_from(id);
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(()) };
+        let Some(content) = self.contents.get_mut(id) else { return Ok(()) };
         let owner = Owner {
             id,
             key: content.key.0,
             head_len: content.head.len,
             head_hash: content.head.hash,
-            path: content.name.to_string(),
+            path: place.path.to_string_lossy().into_owned(),
             max_line: content.max_line,
         };
         let mut cursor = Content::new(content.key, content.last_look);
         cursor.head = Tail { len: crate::lane::HISTORY as u16, hash: 0 };
-        cursor.name.clone_from(&content.name);
         (cursor.read, cursor.read_tail, cursor.max_line) = (from, tail, content.max_line);
         cursor.place = Some(place);
         let result = self.copy(id, &owner, &mut cursor, instead);
-        if let Some(content) = self.contents.get_mut(&id) {
+        if let Some(content) = self.contents.get_mut(id) {
             content.place = cursor.place.take();
-            if let (Ok(()), Some(spooled)) = (&result, &mut content.spooled) {
-                spooled.complete_at = Some(size);
+            match (&result, &mut content.spooled) {
+                (Err(_), _) => {}
+                (Ok(()), Some(spooled)) => spooled.complete_at = Some(size),
+                (Ok(()), None) => content.bare_at = Some(size),
             }
         }
         result
@@ -206,7 +206,7 @@ impl FileSource {
 
     /// Where the copy goes on: offset, fingerprint before it, and the part that is written anew.
     fn spool_from(&self, id: u32) -> (u64, Tail, Option<u64>) {
-        let content = &self.contents[&id];
+        let Some(content) = self.contents.get(id) else { return (0, Tail::default(), None) };
         let settled = (content.settled, content.settled_tail);
         match (content.spooled, self.spool.last(id)) {
             (Some(spooled), Some(part)) if spooled.end > content.settled => {
@@ -232,7 +232,7 @@ impl FileSource {
         loop {
             let (start, start_tail) = (cursor.read, cursor.read_tail);
             let contents = &self.contents;
-            let read = |id: u32| contents.get(&id).map_or(0, |content| content.handed_out);
+            let read = |id: u32| contents.get(id).map_or(0, |content| content.handed_out);
             let written = self.spool.write(owner, start, instead.take(), read, |chunk| {
                 chunk.skipped_lines = 0;
                 Ok(matches!(fill(cursor, chunk)?, Filled::Lines | Filled::Skipped))
@@ -241,7 +241,7 @@ impl FileSource {
             let Some(written) = written? else { break };
             let (end, end_tail) = (written.part.end, written.tail);
             let spooled = Spooled { part: written.part.number, start, start_tail, end, end_tail, complete_at: None };
-            if let Some(content) = self.contents.get_mut(&id) {
+            if let Some(content) = self.contents.get_mut(id) {
                 content.spooled = Some(spooled);
             }
             self.stats.spooled_lines.fetch_add(written.part.lines, Relaxed);
@@ -267,7 +267,7 @@ impl FileSource {
         self.hold.failed_at = Some(Instant::now());
         if self.hold.said_at.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
             self.hold.said_at = Some(Instant::now());
-            let path = self.contents.get(&id).map(|content| content.name.to_string()).unwrap_or_default();
+            let path = self.contents.get(id).map(|content| content.name().into_owned()).unwrap_or_default();
             tracing::error!(%path, %error,
                 "a deleted log file is held open, because what is not settled of it cannot be put into the spool");
         }
@@ -291,7 +291,7 @@ impl FileSource {
     }
 
     fn deleted(&self, id: u32) -> Option<Deleted> {
-        let content = self.contents.get(&id)?;
+        let content = self.contents.get(id)?;
         let size = content.place.as_ref()?.look.size;
         let quiet = self.grown_at.get(&id).map_or(Duration::MAX, Instant::elapsed);
         let done = content.drained && content.settled == content.read;
@@ -300,21 +300,21 @@ impl FileSource {
 
     /// Lets go of a deleted file. What the spool holds of it is read on from there.
     fn close(&mut self, id: u32) {
-        let Some(content) = self.contents.get(&id) else { return };
+        let Some(content) = self.contents.get(id) else { return };
         if content.partial > 0 {
-            tracing::warn!(path = %content.name, lost_bytes = content.partial,
+            tracing::warn!(path = %content.name(), lost_bytes = content.partial,
                 "a deleted log file ends in the middle of a line, which nobody will end any more");
             self.stats.lost_bytes.fetch_add(content.partial, Relaxed);
         }
         self.lose_place(id);
-        if let Some(content) = self.contents.get_mut(&id) {
+        if let Some(content) = self.contents.get_mut(id) {
             content.missing = None;
         }
     }
 
     /// The spool holds nothing more of it: whoever else holds more on the disk may show it.
     pub(super) fn leave_spool(&mut self, id: u32) {
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         content.spooled = None;
         if content.place.is_none() {
             content.gone_since = Some(unix_seconds());
@@ -338,10 +338,10 @@ impl FileSource {
     }
 
     fn say_lost(&self, id: u32, error: &SpoolError) {
-        let Some(content) = self.contents.get(&id) else { return };
+        let Some(content) = self.contents.get(id) else { return };
         let reach = content.spooled.map_or(content.settled, |spooled| spooled.end.max(content.settled));
         let bytes = content.last_look.size.saturating_sub(reach);
-        tracing::error!(path = %content.name, %error, lost_bytes = bytes,
+        tracing::error!(path = %content.name(), %error, lost_bytes = bytes,
             "what is not settled of a log file without a name is lost with this process");
         self.stats.lost_files.fetch_add(1, Relaxed);
         self.stats.lost_bytes.fetch_add(bytes, Relaxed);

@@ -7,12 +7,14 @@
 //! was opened: it says how much of that it knew.
 
 mod content;
+mod contents;
 mod keep;
 mod patterns;
 pub mod reader;
 mod zstd;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,11 +22,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use content::{Content, Holds, Inode, Look, Place};
+use contents::Contents;
 use keep::Hold;
 use patterns::{Packing, Patterns, packing};
 use reader::{Alike, Reader};
 
-use super::checkpoint::{Loaded, RECENT_LIMIT, Store};
+use super::checkpoint::{Loaded, RECENT_LIMIT, Record, Store};
 use super::spool::{self, Spool};
 use super::stats::SourceStats;
 use crate::lane::{Before, Chunk, HISTORY, Mark, Memory, Source, Tail, UNPERSISTED_LIMIT};
@@ -106,19 +109,43 @@ enum Known {
     /// It holds a content, which is read from it.
     Content(u32),
     /// It holds what another file holds as well.
-    Alias { of: u32, path: PathBuf, look: Look },
+    Alias(Box<Alias>),
     /// Its first line is not complete.
-    Unripe { look: Look },
+    Unripe(Box<Look>),
     /// Shorter than a content that begins the same and is nowhere else: a copy in the making? So many listings to go.
     /// It is held open: deleted before the time is up, it is one of its own.
-    Waiting { listings: u8, path: PathBuf, rule: Rule, reader: Box<Reader> },
-    /// It cannot be read; tried again at every listing.
-    Bad { error: String },
+    Waiting(Box<Waiting>),
+    /// It cannot be read, and why; tried again at every listing.
+    Bad(Box<str>),
+}
+
+#[derive(Debug)]
+struct Alias {
+    of: u32,
+    path: PathBuf,
+    look: Look,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    listings: u8,
+    path: PathBuf,
+    rule: Rule,
+    reader: Reader,
+}
+
+/// What a listing meets.
+#[derive(Debug, Default)]
+struct Listing {
+    seen: HashSet<Inode>,
+    directories: Vec<PathBuf>,
+    unseen: BTreeMap<PathBuf, io::Error>,
+    waiting: Vec<(PathBuf, Look, Rule)>,
 }
 
 pub struct FileSource {
     config: Config,
-    patterns: Vec<(Patterns, Rule)>,
+    patterns: Arc<[(Patterns, Rule)]>,
     store: Store,
     memory: Memory,
     /// There was a checkpoint, and it is lost.
@@ -130,12 +157,13 @@ pub struct FileSource {
     stats: Arc<SourceStats>,
     /// Has one owner more for each open file.
     open: Arc<()>,
-    /// In boxes: a table keeps a half of its places free.
-    contents: HashMap<u32, Box<Content>>,
+    /// Contents that were opened; some may be closed again.
+    opened: BTreeSet<u32>,
+    contents: Contents,
     next_id: u32,
-    by_key: HashMap<FileKey, Vec<u32>>,
+    by_key: BTreeSet<(FileKey, u32)>,
     by_inode: HashMap<Inode, Known>,
-    /// Contents of the checkpoint by the inode that they had.
+    /// Contents of the checkpoint that were not met yet, by the inode that they had.
     restored: HashMap<Inode, u32>,
     queue: VecDeque<u32>,
     turn: u32,
@@ -159,15 +187,40 @@ pub struct FileSource {
     grown_at: HashMap<u32, Instant>,
 }
 
+/// What the checkpoint's records become.
+#[derive(Default)]
+struct Restored {
+    contents: Contents,
+    by_key: BTreeSet<(FileKey, u32)>,
+    by_inode: HashMap<Inode, u32>,
+    next_id: u32,
+}
+
+impl Restored {
+    fn take(&mut self, record: Record) {
+        let id = record.id;
+        let content = Content::restore(record);
+        self.by_inode.insert(content.last_look.inode, id);
+        self.by_key.insert((content.key, id));
+        self.contents.insert(id, content);
+        self.next_id = self.next_id.max(id.saturating_add(1));
+    }
+}
+
 impl FileSource {
     /// Reads the checkpoint from `store` and what lies in the spool; the first look at the files comes with the first read.
     pub fn open(config: Config, mut store: Store) -> Result<Self, super::checkpoint::CheckpointError> {
-        let loaded = store.load()?;
+        let mut restored = Restored::default();
+        let loaded = store.load(|record| restored.take(record))?;
         let lost_checkpoint = loaded == Loaded::Lost;
-        let (records, recent, memory) = match loaded {
-            Loaded::Saved(saved) => (saved.records, saved.recent, Memory::Note(saved.note.map(Arc::from))),
-            Loaded::Lost | Loaded::Nothing => (Vec::new(), Vec::new(), Memory::Nothing),
+        let (recent, memory) = match loaded {
+            Loaded::Saved(saved) => (saved.recent, Memory::Note(saved.note.map(Arc::from))),
+            Loaded::Lost | Loaded::Nothing => {
+                restored = Restored::default();
+                (Vec::new(), Memory::Nothing)
+            }
         };
+        let Restored { contents, by_key, by_inode: restored, next_id } = restored;
         let patterns = config
             .sources
             .iter()
@@ -187,11 +240,12 @@ impl FileSource {
             hold: Hold::default(),
             stats: Arc::default(),
             open: Arc::default(),
-            contents: HashMap::with_capacity(records.len()),
-            next_id: 0,
-            by_key: HashMap::new(),
-            by_inode: HashMap::new(),
-            restored: HashMap::new(),
+            opened: BTreeSet::new(),
+            contents,
+            next_id,
+            by_key,
+            by_inode: HashMap::with_capacity(restored.len()),
+            restored,
             queue: VecDeque::new(),
             turn: 0,
             dirty: true,
@@ -207,22 +261,12 @@ impl FileSource {
             noted: None,
             grown_at: HashMap::new(),
         };
-        let used = records.iter().map(|record| record.id).chain(kept.iter().map(|(owner, _)| owner.id));
-        source.next_id = used.max().map_or(0, |id| id.saturating_add(1));
-        for record in records {
-            source.restore(record);
-        }
+        let used = kept.iter().map(|(owner, _)| owner.id.saturating_add(1));
+        source.next_id = used.max().map_or(next_id, |id| id.max(next_id));
         for (owner, parts) in kept {
             source.attach(&owner, &parts);
         }
         Ok(source)
-    }
-
-    fn restore(&mut self, record: super::checkpoint::Record) {
-        let content = Content::restore(&record);
-        self.restored.insert(content.last_look.inode, record.id);
-        self.by_key.entry(content.key).or_default().push(record.id);
-        self.contents.insert(record.id, Box::new(content));
     }
 
     /// The numbers of this lane's files.
@@ -239,8 +283,8 @@ impl FileSource {
     fn add(&mut self, content: Content) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
-        self.by_key.entry(content.key).or_default().push(id);
-        self.contents.insert(id, Box::new(content));
+        self.by_key.insert((content.key, id));
+        self.contents.insert(id, content);
         id
     }
 
@@ -252,6 +296,7 @@ impl FileSource {
         self.look_at_open_files();
         self.keep();
         self.queue_up();
+        self.contents.rest();
         self.looked_at = Some(Instant::now());
     }
 
@@ -271,59 +316,82 @@ impl FileSource {
     }
 
     fn list(&mut self) {
+        let first = self.listed_at.is_none();
         self.listed_at = Some(Instant::now());
-        let mut seen = HashSet::new();
-        let mut directories = Vec::new();
-        let (mut unseen, mut waiting) = (BTreeMap::new(), Vec::new());
-        for index in 0..self.patterns.len() {
-            let (files, watched) = self.patterns[index].0.expand();
-            let rule = self.patterns[index].1;
-            directories.extend(watched);
-            for path in files {
-                let metadata = match std::fs::metadata(&path) {
-                    Ok(metadata) => metadata,
-                    Err(error) => {
-                        // A file that vanished since the listing is none.
-                        if error.kind() != io::ErrorKind::NotFound {
-                            unseen.insert(path, error);
-                        }
-                        continue;
-                    }
-                };
-                let look = Look::of(&metadata);
-                if metadata.is_dir() || !seen.insert(look.inode) {
-                    continue;
-                }
-                self.see(&path, look, rule);
-                if matches!(self.by_inode.get(&look.inode), Some(Known::Waiting { listings: WAIT_LISTINGS, .. })) {
-                    waiting.push((path, look, rule));
-                }
+        let mut listing = Listing::default();
+        let patterns = Arc::clone(&self.patterns);
+        for (patterns, rule) in patterns.iter() {
+            for (directory, names) in patterns.places() {
+                self.list_directory(&directory, &names, *rule, &mut listing);
+                listing.directories.push(directory);
             }
         }
+        let Listing { seen, directories, unseen, waiting } = listing;
         // What they were shorter than may have been found later in the same listing.
         for (path, look, rule) in waiting {
             self.by_inode.remove(&look.inode);
             self.examine(&path, look, rule);
-        }
-        for directory in &directories {
-            match std::fs::read_dir(directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => _ = unseen.insert(directory.clone(), error),
-                _ => {}
-            }
         }
         self.say_unseen(unseen);
         self.directories = directories.into_iter().map(|d| (d.clone(), modified(&d))).collect();
         self.begin_gone(&seen);
         self.by_inode.retain(|inode, known| matches!(known, Known::Content(_)) || seen.contains(inode));
         self.unlist(&seen);
+        if first {
+            self.bound_sent();
+        }
         self.open_unread();
         self.open_youngest();
         self.count_lost();
         self.forget_gone();
         self.first_start = false;
-        let bad = self.by_inode.values().filter(|known| matches!(known, Known::Bad { .. })).count() + self.unseen.len();
+        let bad = self.by_inode.values().filter(|known| matches!(known, Known::Bad(_))).count() + self.unseen.len();
         self.stats.unreadable_files.store(bad as u64, Relaxed);
         self.stats.files.store(self.by_inode.len().saturating_sub(bad) as u64, Relaxed);
+    }
+
+    fn list_directory(&mut self, directory: &Path, patterns: &[&OsStr], rule: Rule, listing: &mut Listing) {
+        use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+        // What vanished since it was named, or never was there, is none.
+        let absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        let mut names = Vec::new();
+        if let Err(error) = patterns::names(directory, patterns, &mut names)
+            && !absent(error.kind())
+        {
+            listing.unseen.insert(directory.to_path_buf(), error);
+        }
+        // Looking up each name from the root costs as much as the look itself.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(handle) = rustix::fs::open(directory, flags, Mode::empty()) else { return };
+        for name in names {
+            let path = directory.join(&name);
+            let stat = match rustix::fs::statat(&handle, &*name, AtFlags::empty()).map_err(io::Error::from) {
+                Ok(stat) => stat,
+                Err(error) => {
+                    if !absent(error.kind()) {
+                        listing.unseen.insert(path, error);
+                    }
+                    continue;
+                }
+            };
+            let look = Look::of_stat(&stat);
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || !listing.seen.insert(look.inode) {
+                continue;
+            }
+            self.see(&path, look, rule);
+            let known = self.by_inode.get(&look.inode);
+            if matches!(known, Some(Known::Waiting(waiting)) if waiting.listings == WAIT_LISTINGS) {
+                listing.waiting.push((path, look, rule));
+            }
+        }
+    }
+
+    /// Nothing that was written after this start can have been sent before it.
+    fn bound_sent(&mut self) {
+        for content in self.contents.values_mut() {
+            let Some(place) = content.place.as_ref().filter(|p| packing(&p.path) == Packing::Plain) else { continue };
+            content.sent.0 = content.sent.0.min(place.look.size);
+        }
     }
 
     /// Files and directories that may not even be looked at, each said once.
@@ -339,19 +407,19 @@ impl FileSource {
         let unread = |c: &Content| !c.drained && c.place.as_ref().is_some_and(|p| p.listed && p.reader.is_none());
         let mut waiting: Vec<_> = self
             .contents
-            .iter()
+            .awake()
             .filter(|(_, c)| unread(c))
-            .filter_map(|(id, c)| c.place.as_ref().map(|p| (p.look.modified_ns, *id)))
+            .filter_map(|(id, c)| c.place.as_ref().map(|p| (p.look.modified_ns, id)))
             .collect();
         waiting.sort_unstable();
         for (_, id) in waiting {
             if self.open_files() >= OPEN_LIMIT && !self.close_oldest() {
                 return;
             }
-            let Some(content) = self.contents.get_mut(&id) else { continue };
-            let packed = content.place.as_ref().is_some_and(|p| packing(&p.path) != Packing::Plain);
+            let place = self.contents.get(id).and_then(|content| content.place.as_ref());
+            let packed = place.is_some_and(|p| packing(&p.path) != Packing::Plain);
             // A decoder costs memory, and packed files are written no more: each is opened when its turn comes.
-            if !packed && matches!(open_place(content, &self.open), Ok(false)) {
+            if !packed && matches!(self.open_one(id), Ok(false)) {
                 self.lose_place(id);
             }
         }
@@ -362,17 +430,20 @@ impl FileSource {
         let mut young: Vec<_> = self
             .contents
             .iter()
-            .filter_map(|(id, c)| c.place.as_ref().map(|p| (std::cmp::Reverse(p.look.modified_ns), *id, p)))
+            .filter_map(|(id, c)| c.place.as_ref().map(|p| (std::cmp::Reverse(p.look.modified_ns), id, p)))
             .filter(|(.., place)| place.listed && packing(&place.path) == Packing::Plain)
             .map(|(age, id, place)| (age, id, place.reader.is_some()))
             .collect();
+        if young.len() > YOUNGEST {
+            young.select_nth_unstable(YOUNGEST);
+            young.truncate(YOUNGEST);
+        }
         young.sort_unstable();
-        for (_, id, open) in young.into_iter().take(YOUNGEST) {
+        for (_, id, open) in young {
             if open || self.open_files() >= OPEN_LIMIT {
                 continue;
             }
-            let Some(content) = self.contents.get_mut(&id) else { continue };
-            if matches!(open_place(content, &self.open), Ok(false)) {
+            if matches!(self.open_one(id), Ok(false)) {
                 self.lose_place(id);
             }
         }
@@ -384,13 +455,13 @@ impl FileSource {
             let Some((bytes, _)) = content.missing.take_if(|(_, since)| since.elapsed() >= LINGER_DELETED) else {
                 continue;
             };
-            tracing::error!(path = %content.name, offset_bytes = content.read, lost_bytes = bytes,
+            tracing::error!(path = %content.name(), offset_bytes = content.read, lost_bytes = bytes,
                 "a log file was deleted or truncated before it was read to its end, and no copy of it is there");
             self.stats.lost_files.fetch_add(1, Relaxed);
             self.stats.lost_bytes.fetch_add(bytes, Relaxed);
             // Said once, whatever is started anew.
             content.gone_since.get_or_insert_with(unix_seconds);
-            self.recent.insert(*id);
+            self.recent.insert(id);
             self.changed = true;
         }
     }
@@ -402,9 +473,10 @@ impl FileSource {
                 let id = *id;
                 self.see_content(id, path, look);
             }
-            Some(Known::Alias { look: seen, .. } | Known::Unripe { look: seen }) if *seen == look => {}
-            Some(Known::Waiting { listings, .. }) if *listings > 0 => {
-                *listings -= 1;
+            Some(Known::Alias(alias)) if alias.look == look => {}
+            Some(Known::Unripe(seen)) if **seen == look => {}
+            Some(Known::Waiting(waiting)) if waiting.listings > 0 => {
+                waiting.listings -= 1;
                 self.listing_at_wake = true;
             }
             _ => self.examine(path, look, rule),
@@ -412,35 +484,41 @@ impl FileSource {
     }
 
     fn see_content(&mut self, id: u32, path: &Path, look: Look) {
-        let Some(content) = self.contents.get_mut(&id) else { return };
-        let Some(place) = &mut content.place else { return };
-        if place.path != path {
-            place.path = path.to_path_buf();
-            content.name = path.to_string_lossy().into();
-            self.changed = true;
-            self.recent.insert(id);
-        }
-        place.listed = true;
+        let Some(place) = self.contents.get(id).and_then(|content| content.place.as_ref()) else { return };
+        let (moved, changed) =
+            (place.path != path, (place.look.size, place.look.modified_ns) != (look.size, look.modified_ns));
         // An open file is looked at itself.
-        if place.reader.is_none() && (place.look.size != look.size || place.look.modified_ns != look.modified_ns) {
+        let changed = changed && place.reader.is_none();
+        // Nearly all files are as they were, and must not be woken for that.
+        if place.listed && !moved && !changed {
+            return;
+        }
+        let Some(content) = self.contents.get_mut(id) else { return };
+        let Some(place) = &mut content.place else { return };
+        place.listed = true;
+        if changed {
             content.drained = false;
             place.look = look;
             content.last_look = look;
+        }
+        if moved {
+            place.path = path.to_path_buf();
+            self.touch(id);
         }
     }
 
     /// A physical file that is not known yet, or no more what it was: what does it hold?
     fn examine(&mut self, path: &Path, look: Look, rule: Rule) {
-        let forced = matches!(self.by_inode.get(&look.inode), Some(Known::Waiting { .. }));
+        let forced = matches!(self.by_inode.get(&look.inode), Some(Known::Waiting(_)));
         let known = match self.identify(path, look, rule, forced) {
             Ok(known) => known,
             Err(error) => {
                 let error = error.to_string();
-                let said = matches!(self.by_inode.get(&look.inode), Some(Known::Bad { error: e }) if *e == error);
+                let said = matches!(self.by_inode.get(&look.inode), Some(Known::Bad(known)) if **known == *error);
                 if !said {
                     tracing::warn!(path = %path.display(), %error, "cannot read a log file; it is tried again");
                 }
-                Known::Bad { error }
+                Known::Bad(error.into_boxed_str())
             }
         };
         self.by_inode.insert(look.inode, known);
@@ -452,21 +530,21 @@ impl FileSource {
             return Ok(Known::Content(id));
         }
         let mut reader = Reader::open(path)?;
-        let Some(first) = reader.first_line()? else { return Ok(Known::Unripe { look }) };
+        let Some(first) = reader.first_line()? else { return Ok(Known::Unripe(Box::new(look))) };
         let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
         let mut shorter = false;
         for id in self.candidates(key) {
             if self.has_good_place(id) {
                 match self.alike(id, &mut reader)? {
                     Alike::No => continue,
-                    Alike::Yes => return Ok(Known::Alias { of: id, path: path.to_path_buf(), look }),
+                    Alike::Yes => return Ok(self.alias(id, path.to_path_buf(), look)),
                     Alike::Longer => {
                         self.move_to_copy(id, path, look, rule, reader);
                         return Ok(Known::Content(id));
                     }
                 }
             }
-            let Some(content) = self.contents.get(&id) else { continue };
+            let Some(content) = self.contents.get(id) else { continue };
             match content.is_held_by(&mut reader)? {
                 Holds::Yes => {
                     self.adopt(id, path, look, rule, Some(reader));
@@ -479,20 +557,32 @@ impl FileSource {
         if shorter && !forced {
             self.listing_at_wake = true;
             reader.count_in(&self.open);
-            let (path, reader) = (path.to_path_buf(), Box::new(reader));
-            return Ok(Known::Waiting { listings: WAIT_LISTINGS, path, rule, reader });
+            let path = path.to_path_buf();
+            return Ok(Known::Waiting(Box::new(Waiting { listings: WAIT_LISTINGS, path, rule, reader })));
         }
         self.begin(key, path, look, rule, reader)
     }
 
     /// Contents with this key: first those that lie on the disk, then those of which most was read.
     fn candidates(&self, key: FileKey) -> Vec<u32> {
-        let mut ids = self.by_key.get(&key).cloned().unwrap_or_default();
+        let mut ids = self.with_key(key);
         ids.sort_by_key(|id| {
-            let content = self.contents.get(id);
+            let content = self.contents.get(*id);
             std::cmp::Reverse(content.map(|c| (c.place.is_some() || c.spooled.is_some(), c.read)))
         });
         ids
+    }
+
+    fn alias(&mut self, of: u32, path: PathBuf, look: Look) -> Known {
+        if let Some(content) = self.contents.get_mut(of) {
+            content.aliased = true;
+        }
+        Known::Alias(Box::new(Alias { of, path, look }))
+    }
+
+    /// By their ids.
+    fn with_key(&self, key: FileKey) -> Vec<u32> {
+        self.by_key.range((key, 0)..=(key, u32::MAX)).map(|(_, id)| *id).collect()
     }
 
     /// A content that was not known before.
@@ -510,14 +600,15 @@ impl FileSource {
 
     /// Files that lost their names while they were waited for.
     fn begin_gone(&mut self, seen: &HashSet<Inode>) {
-        let gone = |inode: &Inode, known: &mut Known| matches!(known, Known::Waiting { .. }) && !seen.contains(inode);
+        let gone = |inode: &Inode, known: &mut Known| matches!(known, Known::Waiting(_)) && !seen.contains(inode);
         let gone: Vec<_> = self.by_inode.extract_if(gone).collect();
         for (inode, known) in gone {
-            let Known::Waiting { path, rule, mut reader, .. } = known else { continue };
+            let Known::Waiting(waiting) = known else { continue };
+            let Waiting { path, rule, mut reader, .. } = *waiting;
             let Ok(Some(first)) = reader.first_line() else { continue };
             let Ok(look) = reader.metadata().map(|m| Look::of(&m)) else { continue };
             let key = FileKey::new(&self.config.cluster, &self.config.node, &first);
-            if let Ok(known) = self.begin(key, &path, look, rule, *reader) {
+            if let Ok(known) = self.begin(key, &path, look, rule, reader) {
                 self.by_inode.insert(inode, known);
             }
         }
@@ -549,7 +640,7 @@ impl FileSource {
     /// A content of the checkpoint whose file shows no change since it was read to its end: it need not be opened.
     fn untouched(&self, look: Look) -> Option<u32> {
         let id = *self.restored.get(&look.inode)?;
-        let content = self.contents.get(&id)?;
+        let content = self.contents.get(id)?;
         let same = content.last_look.size == look.size && content.last_look.modified_ns == look.modified_ns;
         let whole = content.finished || content.read == look.size;
         (content.place.is_none() && content.spooled.is_none() && same && whole).then_some(id)
@@ -558,13 +649,13 @@ impl FileSource {
     /// Whether a file holds the same as the one that the content is read from, as far as both go. What was read proves
     /// nothing here: of two files that begin alike and are not read yet, each would be taken for the other's copy.
     fn alike(&mut self, id: u32, reader: &mut Reader) -> io::Result<Alike> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(Alike::No) };
+        let Some(content) = self.contents.get_mut(id) else { return Ok(Alike::No) };
         let Some(place) = &mut content.place else {
             return Ok(if self.is_in_spool(id, reader)? { Alike::Yes } else { Alike::No });
         };
         let mut opened = None;
         let twin = match &mut place.reader {
-            Some(twin) => twin,
+            Some(twin) => &mut **twin,
             None => opened.insert(Reader::open(&place.path)?),
         };
         reader::compare(twin, reader)
@@ -572,7 +663,7 @@ impl FileSource {
 
     /// Whether a file holds what the spool holds of a content, as far as both go.
     fn is_in_spool(&mut self, id: u32, reader: &mut Reader) -> io::Result<bool> {
-        let Some(spooled) = self.contents.get(&id).and_then(|content| content.spooled) else { return Ok(false) };
+        let Some(spooled) = self.contents.get(id).and_then(|content| content.spooled) else { return Ok(false) };
         if let Some(tail) = reader.tail_before(spooled.end)? {
             return Ok(tail == spooled.end_tail);
         }
@@ -582,16 +673,17 @@ impl FileSource {
 
     /// Of two files with the same content the longer one is read: it holds all.
     fn move_to_copy(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Reader) {
-        let old = self.contents.get_mut(&id).and_then(|content| content.place.take());
+        let old = self.contents.get_mut(id).and_then(|content| content.place.take());
         if let Some(old) = old {
-            self.by_inode.insert(old.look.inode, Known::Alias { of: id, path: old.path, look: old.look });
+            let alias = self.alias(id, old.path, old.look);
+            self.by_inode.insert(old.look.inode, alias);
         }
         self.adopt(id, path, look, rule, Some(reader));
     }
 
     /// The content can still be read where it was; otherwise the place is given up.
     fn has_good_place(&mut self, id: u32) -> bool {
-        let Some(content) = self.contents.get_mut(&id) else { return false };
+        let Some(content) = self.contents.get_mut(id) else { return false };
         let Some(mut place) = content.place.take() else { return content.spooled.is_some() };
         let good = match &mut place.reader {
             // One that shrank was truncated: what is there now proves nothing.
@@ -607,17 +699,17 @@ impl FileSource {
             self.lose_place(id);
         }
         // The spool may have it still.
-        good || self.contents.get(&id).is_some_and(|content| content.spooled.is_some())
+        good || self.contents.get(id).is_some_and(|content| content.spooled.is_some())
     }
 
     fn adopt(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Option<Reader>) {
         let open = self.open_files();
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         // An untouched file (no reader given) has nothing to read.
         content.drained = reader.is_none();
         content.max_line = rule.max_line;
         content.finished &= reader.is_none();
-        content.name = path.to_string_lossy().into();
+        content.name = Box::default();
         content.gone_since = None;
         content.missing = None;
         content.last_look = look;
@@ -626,10 +718,12 @@ impl FileSource {
         if let Some(reader) = &mut reader {
             reader.count_in(&self.open);
             self.grown_at.insert(id, Instant::now());
+            self.opened.insert(id);
         }
-        content.place = Some(Place { path: path.to_path_buf(), look, reader, listed: true });
+        content.place = Some(Place { path: path.to_path_buf(), look, reader: reader.map(Box::new), listed: true });
         // A file that is as the checkpoint has it stands there already.
-        if !content.drained || self.restored.get(&look.inode) != Some(&id) {
+        let as_saved = self.restored.remove(&look.inode) == Some(id);
+        if !content.drained || !as_saved {
             self.touch(id);
         }
     }
@@ -637,14 +731,15 @@ impl FileSource {
     /// The file does not hold the content any more (truncated, replaced, deleted). Whoever else holds it takes over: the
     /// spool, or another file.
     fn lose_place(&mut self, id: u32) {
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         let Some(place) = content.place.take() else { return };
+        content.name = place.path.to_string_lossy().into();
         content.skipping = None;
         content.partial = 0;
         self.by_inode.remove(&place.look.inode);
         self.grown_at.remove(&id);
         self.touch(id);
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         if content.spooled.is_some() {
             content.drained = false;
             return;
@@ -658,17 +753,21 @@ impl FileSource {
 
     /// What held the same is looked at anew.
     fn drop_aliases(&mut self, id: u32) {
-        self.by_inode.retain(|_, known| !matches!(known, Known::Alias { of, .. } if *of == id));
+        // A folder may lose all of its files at once.
+        let aliased = self.contents.get_mut(id).is_some_and(|content| std::mem::take(&mut content.aliased));
+        if aliased {
+            self.by_inode.retain(|_, known| !matches!(known, Known::Alias(alias) if alias.of == id));
+        }
     }
 
     /// Files that the listing did not show any more.
     fn unlist(&mut self, seen: &HashSet<Inode>) {
         let mut lost = Vec::new();
-        for (id, content) in &mut self.contents {
+        for (id, content) in self.contents.iter_mut() {
             let Some(place) = &mut content.place else { continue };
             place.listed = seen.contains(&place.look.inode);
             if !place.listed && place.reader.is_none() {
-                lost.push(*id);
+                lost.push(id);
             }
         }
         for id in lost {
@@ -678,20 +777,21 @@ impl FileSource {
 
     fn look_at_open_files(&mut self) {
         let mut lost = Vec::new();
-        for (id, content) in &mut self.contents {
+        for id in self.contents.awake_ids() {
+            let Some(content) = self.contents.get_mut(id) else { continue };
             let Some(place) = &mut content.place else { continue };
             let Some(reader) = &mut place.reader else { continue };
             let Ok(metadata) = reader.metadata() else { continue };
             let look = Look::of(&metadata);
             if look.size != place.look.size || look.modified_ns != place.look.modified_ns {
                 content.drained = false;
-                self.grown_at.insert(*id, Instant::now());
+                self.grown_at.insert(id, Instant::now());
                 if !reader.is_plain() && look.size != place.look.size {
                     reader.restart();
                     content.finished = false;
                 }
                 if content.has_another_head().unwrap_or(false) {
-                    lost.push(*id);
+                    lost.push(id);
                     continue;
                 }
             }
@@ -699,9 +799,9 @@ impl FileSource {
             place.look = look;
             content.last_look = look;
             // Deleted files have limits of their own.
-            let quiet = look.links > 0 && self.grown_at.get(id).is_none_or(|at| at.elapsed() > LINGER);
+            let quiet = look.links > 0 && self.grown_at.get(&id).is_none_or(|at| at.elapsed() > LINGER);
             if !place.listed && content.drained && content.settled == content.read && quiet {
-                lost.push(*id);
+                lost.push(id);
             }
         }
         for id in lost {
@@ -714,11 +814,11 @@ impl FileSource {
         let live = |path: &PathBuf| self.config.sources.iter().any(|s| s.path == *path);
         let mut waiting: Vec<_> = self
             .contents
-            .iter()
+            .awake()
             .filter(|(_, c)| !c.drained)
             .filter_map(|(id, c)| match &c.place {
-                Some(place) => Some((place.look.modified_ns, live(&place.path), Some(&place.path), *id)),
-                None => c.spooled.map(|_| (c.last_look.modified_ns, false, None, *id)),
+                Some(place) => Some((place.look.modified_ns, live(&place.path), Some(&place.path), id)),
+                None => c.spooled.map(|_| (c.last_look.modified_ns, false, None, id)),
             })
             .collect();
         waiting.sort_unstable();
@@ -729,18 +829,19 @@ impl FileSource {
 
     /// One read of one file. `Ok(false)`: nothing more there now.
     fn read_from(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
+        let Some(content) = self.contents.get_mut(id) else { return Ok(false) };
         if content.place.is_none() && content.spooled.is_some() {
             return self.read_from_spool(id, chunk);
         }
-        if !open_place(content, &self.open)? {
+        if !self.open_one(id)? {
             self.lose_place(id);
             return Ok(false);
         }
+        let Some(content) = self.contents.get_mut(id) else { return Ok(false) };
         chunk.file = id;
         chunk.key = content.key;
         chunk.skipped_lines = 0;
-        chunk.path.clone_from(&content.name);
+        say_path(chunk, content);
         chunk.max_line = content.max_line;
         chunk.before = content.before(content.read);
         match fill(content, chunk)? {
@@ -757,10 +858,10 @@ impl FileSource {
     }
 
     fn read_from_spool(&mut self, id: u32, chunk: &mut Chunk) -> io::Result<bool> {
-        let Some(content) = self.contents.get_mut(&id) else { return Ok(false) };
+        let Some(content) = self.contents.get_mut(id) else { return Ok(false) };
         chunk.file = id;
         chunk.key = content.key;
-        chunk.path.clone_from(&content.name);
+        say_path(chunk, content);
         chunk.max_line = content.max_line;
         chunk.before = content.before(content.read);
         if !self.spool.read(id, content.read, chunk).map_err(io::Error::other)? {
@@ -777,10 +878,10 @@ impl FileSource {
     fn drain(&mut self, id: u32, error: Option<&io::Error>) {
         self.queue.pop_front();
         self.turn = 0;
-        let Some(content) = self.contents.get_mut(&id) else { return };
+        let Some(content) = self.contents.get_mut(id) else { return };
         content.drained = true;
         if let Some(error) = error {
-            tracing::warn!(path = %content.name, %error, offset_bytes = content.read,
+            tracing::warn!(path = %content.name(), %error, offset_bytes = content.read,
                 "cannot read on in a log file; what is whole was read, the rest is tried again when the file changes");
         }
         let Some(place) = &mut content.place else { return };
@@ -797,27 +898,33 @@ impl FileSource {
         }
     }
 
+    /// Makes sure that the content's file is open and still the same inode.
+    fn open_one(&mut self, id: u32) -> io::Result<bool> {
+        let Some(content) = self.contents.get_mut(id) else { return Ok(false) };
+        self.opened.insert(id);
+        open_place(content, &self.open)
+    }
+
     fn open_files(&self) -> usize {
         Arc::strong_count(&self.open) - 1
     }
 
     /// Closes the drained file that was modified longest ago. False when there is none.
     fn close_oldest(&mut self) -> bool {
-        let oldest = self
-            .contents
-            .values_mut()
-            .filter(|c| c.drained)
-            .filter_map(|c| c.place.as_mut())
-            .filter(|p| p.listed && p.reader.is_some())
-            .min_by_key(|p| p.look.modified_ns);
-        oldest.is_some_and(|place| place.reader.take().is_some())
+        let contents = &self.contents;
+        let place = |id: u32| contents.get(id).and_then(|c| c.place.as_ref()).filter(|p| p.reader.is_some());
+        self.opened.retain(|id| place(*id).is_some());
+        let drained = self.opened.iter().filter(|id| contents.get(**id).is_some_and(|c| c.drained));
+        let oldest = drained.filter_map(|id| Some((place(*id).filter(|p| p.listed)?.look.modified_ns, *id))).min();
+        let place = oldest.and_then(|(_, id)| self.contents.get_mut(id)?.place.as_mut());
+        place.is_some_and(|place| place.reader.take().is_some())
     }
 
     /// The next in the queue has its turn after [`TURN`] reads. A packed file keeps its place: going on with one later
     /// is free only as long as its decoder lives, so plain ones are let before it, and other packed ones wait.
     fn rotate(&mut self) {
         let plain = |id: &u32| {
-            let place = self.contents.get(id).and_then(|c| c.place.as_ref());
+            let place = self.contents.get(*id).and_then(|c| c.place.as_ref());
             place.is_none_or(|p| packing(&p.path) == Packing::Plain)
         };
         let front_is_plain = self.queue.front().is_none_or(plain);
@@ -842,7 +949,7 @@ impl FileSource {
             content.gone_since.get_or_insert(now);
         }
         let mut gone: Vec<_> =
-            self.contents.iter().filter(|(_, c)| done(c)).map(|(id, c)| (c.gone_since.unwrap_or(now), *id)).collect();
+            self.contents.iter().filter(|(_, c)| done(c)).map(|(id, c)| (c.gone_since.unwrap_or(now), id)).collect();
         gone.sort_unstable();
         let surplus = gone.len().saturating_sub(REMEMBER_GONE);
         for (index, (since, id)) in gone.into_iter().enumerate() {
@@ -853,15 +960,12 @@ impl FileSource {
     }
 
     fn forget(&mut self, id: u32) {
-        let Some(content) = self.contents.remove(&id) else { return };
-        if let Some(ids) = self.by_key.get_mut(&content.key) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_key.remove(&content.key);
-            }
-        }
+        let Some(content) = self.contents.remove(id) else { return };
+        self.by_key.remove(&(content.key, id));
         self.grown_at.remove(&id);
-        self.restored.retain(|_, other| *other != id);
+        if self.restored.get(&content.last_look.inode) == Some(&id) {
+            self.restored.remove(&content.last_look.inode);
+        }
         self.recent.remove(&id);
         self.changed = true;
     }
@@ -916,7 +1020,7 @@ impl Source for FileSource {
     }
 
     fn settle(&mut self, mark: Mark) {
-        let Some(content) = self.contents.get_mut(&mark.file) else { return };
+        let Some(content) = self.contents.get_mut(mark.file) else { return };
         content.settle(mark);
         let (settled, spooled) = (content.settled, content.spooled.is_some());
         self.touch(mark.file);
@@ -944,10 +1048,10 @@ impl Source for FileSource {
     fn persist(&mut self, note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if self.changed || self.noted.as_deref() != note {
             if self.recent.len() > RECENT_LIMIT {
-                self.store.archive(self.contents.iter().map(|(id, content)| content.record(*id)))?;
+                self.store.archive(self.contents.iter().map(|(id, content)| content.record(id)))?;
                 self.recent.clear();
             }
-            let recent = self.recent.iter().filter_map(|id| Some(self.contents.get(id)?.record(*id)));
+            let recent = self.recent.iter().filter_map(|id| Some(self.contents.get(*id)?.record(*id)));
             self.store.save(recent, note)?;
             self.noted = note.map(str::to_owned);
             self.changed = false;
@@ -956,12 +1060,12 @@ impl Source for FileSource {
     }
 
     fn lag_bytes(&self) -> u64 {
-        self.contents.values().map(|content| content.lag()).sum()
+        self.contents.awake().map(|(_, content)| content.lag()).sum()
     }
 
     fn unterminated(&self) -> Vec<String> {
         let partial = |c: &Content| c.place.is_some() && c.partial > 0;
-        self.contents.values().filter(|c| partial(c)).map(|c| c.name.to_string()).collect()
+        self.contents.values().filter(|c| partial(c)).map(|c| c.name().into_owned()).collect()
     }
 }
 
@@ -974,7 +1078,7 @@ enum Filled {
     Changed,
 }
 
-/// Makes sure that the content's file is open and still the same inode.
+/// See [`FileSource::open_one`].
 fn open_place(content: &mut Content, open: &Arc<()>) -> io::Result<bool> {
     let Some(place) = &mut content.place else { return Ok(false) };
     if place.reader.is_none() {
@@ -988,11 +1092,18 @@ fn open_place(content: &mut Content, open: &Arc<()>) -> io::Result<bool> {
         let holds = content.is_held_by(&mut reader)? == Holds::Yes;
         reader.count_in(open);
         if let Some(place) = &mut content.place {
-            place.reader = Some(reader);
+            place.reader = Some(Box::new(reader));
         }
         return Ok(holds);
     }
     Ok(true)
+}
+
+fn say_path(chunk: &mut Chunk, content: &Content) {
+    let name = content.name();
+    if *chunk.path != *name {
+        chunk.path = name.into();
+    }
 }
 
 /// How many bytes before the read offset are looked at, and where they begin.
@@ -1084,14 +1195,14 @@ fn skip_line(content: &mut Content, chunk: &mut Chunk) -> io::Result<Filled> {
                 return Ok(Filled::Nothing);
             };
             let Some(tail) = reader.tail_before(after)? else { return Ok(Filled::Changed) };
-            tracing::warn!(path = %content.name, offset_bytes = content.read, line_bytes = after - content.read - 1,
-                "skipped a line that is longer than max_line; it is counted as dropped");
             chunk.skipped_lines = 1;
             chunk.offset = after;
             // The mark of a chunk without lines is made of these bytes.
             let history = after.min(HISTORY as u64) as usize;
             chunk.buffer.resize(history, 0);
             reader.fill(&mut chunk.buffer, after - history as u64)?;
+            tracing::warn!(path = %content.name(), offset_bytes = content.read, line_bytes = after - content.read - 1,
+                "skipped a line that is longer than max_line; it is counted as dropped");
             chunk.lines = history..history;
             content.read = after;
             content.handed_out = content.handed_out.max(after);

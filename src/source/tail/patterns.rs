@@ -2,7 +2,9 @@
 //!
 //! Names are bytes: a file whose name is not UTF-8 is read like any other.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -33,32 +35,47 @@ impl Patterns {
         Self(all)
     }
 
-    /// The directories in which a file could appear. Unlike [`Patterns::expand`] it lists none that holds files alone.
+    /// The directories in which a file could appear, and those above them, for they may appear late.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let mut directories = Vec::new();
-        for pattern in &self.0 {
-            let Some(parent) = pattern.parent() else { continue };
-            let mut places = Vec::new();
-            expand(parent, &mut places, &mut directories);
-            directories.append(&mut places);
-        }
+        let mut directories: Vec<_> = self.places().into_keys().collect();
+        let above = self.0.iter().filter_map(|pattern| pattern.parent()?.parent());
+        directories.extend(above.filter(|path| !is_glob(path.as_os_str())).map(Path::to_path_buf));
         directories.sort_unstable();
         directories.dedup();
         directories
     }
 
-    /// Every file that matches now, each path once, and the directories in which a new one could appear.
-    pub fn expand(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let (mut files, mut directories) = (Vec::new(), Vec::new());
+    /// Every directory in which a file could appear now, with the patterns of its files' names. One that only leads to
+    /// others has none.
+    pub fn places(&self) -> BTreeMap<PathBuf, Vec<&OsStr>> {
+        let mut all: BTreeMap<PathBuf, Vec<&OsStr>> = BTreeMap::new();
         for pattern in &self.0 {
-            expand(pattern, &mut files, &mut directories);
+            let (Some(parent), Some(name)) = (pattern.parent(), pattern.file_name()) else { continue };
+            let mut on_the_way = Vec::new();
+            for place in expand(parent, &mut on_the_way) {
+                all.entry(place).or_default().push(name);
+            }
+            for directory in on_the_way {
+                all.entry(directory).or_default();
+            }
         }
-        for list in [&mut files, &mut directories] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        (files, directories)
+        all
     }
+}
+
+/// Lists a directory once for all patterns: the names that match, sorted. One without a wildcard is always among them,
+/// whether it is there or not.
+pub fn names(directory: &Path, patterns: &[&OsStr], names: &mut Vec<OsString>) -> io::Result<()> {
+    let (globs, literal): (Vec<&OsStr>, Vec<&OsStr>) = patterns.iter().partition(|pattern| is_glob(pattern));
+    names.extend(literal.into_iter().map(OsStr::to_os_string));
+    let entries = std::fs::read_dir(directory)?;
+    if !globs.is_empty() {
+        let matches = |name: &OsStr| globs.iter().any(|glob| fast_glob::glob_match(glob.as_bytes(), name.as_bytes()));
+        names.extend(entries.flatten().map(|entry| entry.file_name()).filter(|name| matches(name)));
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(())
 }
 
 /// By the file's name alone: `.gz` is gzip, `.zst` is Zstandard.
@@ -99,26 +116,19 @@ fn escape(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Walks the pattern component by component; only directories on its way are listed.
-fn expand(pattern: &Path, files: &mut Vec<PathBuf>, directories: &mut Vec<PathBuf>) {
+/// Walks the pattern of a directory component by component; only directories on its way are listed.
+fn expand(pattern: &Path, on_the_way: &mut Vec<PathBuf>) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::new()];
-    let mut components = pattern.components().peekable();
-    while let Some(component) = components.next() {
-        let Component::Normal(name) = component else {
-            places.iter_mut().for_each(|p| p.push(component));
-            continue;
-        };
-        let last = components.peek().is_none();
-        if last || is_glob(name) {
-            directories.extend(places.iter().cloned());
-        }
-        if !is_glob(name) {
-            places.iter_mut().for_each(|p| p.push(name));
-        } else {
-            places = places.iter().flat_map(|p| matching(p, name)).collect();
+    for component in pattern.components() {
+        match component {
+            Component::Normal(name) if is_glob(name) => {
+                on_the_way.extend(places.iter().cloned());
+                places = places.iter().flat_map(|p| matching(p, name)).collect();
+            }
+            _ => places.iter_mut().for_each(|p| p.push(component)),
         }
     }
-    files.append(&mut places);
+    places
 }
 
 /// A directory that cannot be listed has no matches: it may appear, or be opened to us, later.
@@ -143,12 +153,13 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let (files, _) = Patterns::new(&dir.path().join(pattern), rotated).expand();
-        let found: Vec<_> = files
-            .iter()
-            .filter(|f| f.exists())
-            .map(|f| f.strip_prefix(dir.path()).unwrap().to_str().unwrap())
-            .collect();
+        let mut found = Vec::new();
+        for (place, patterns) in Patterns::new(&dir.path().join(pattern), rotated).places() {
+            let mut inside = Vec::new();
+            super::names(&place, &patterns, &mut inside).unwrap();
+            let files = inside.iter().map(|name| place.join(name)).filter(|file| file.exists());
+            found.extend(files.map(|f| f.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()));
+        }
         assert_eq!(found, expected);
     }
 

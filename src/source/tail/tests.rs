@@ -23,6 +23,8 @@ struct Bench {
     when_full: crate::source::spool::WhenFull,
     /// Lines that the source reported as skipped: dropped by the lane.
     skipped: u64,
+    /// Of the last chunk.
+    before: Before,
 }
 
 impl Bench {
@@ -39,6 +41,7 @@ impl Bench {
             max_spool: 4 << 20,
             when_full: crate::source::spool::WhenFull::Hold,
             skipped: 0,
+            before: Before::Never,
         }
     }
 
@@ -92,11 +95,12 @@ impl Bench {
     fn read_as(&mut self, settle: bool) -> Vec<String> {
         let mut lines = Vec::new();
         let mut chunk = std::mem::take(&mut self.chunk);
-        let mut skipped = 0;
+        let (mut skipped, mut before) = (0, self.before);
         let source = self.source();
         source.wake();
         while source.next(&mut chunk) {
             skipped += chunk.skipped_lines;
+            before = chunk.before;
             let text = String::from_utf8_lossy(chunk.bytes()).into_owned();
             lines.extend(text.lines().map(str::to_owned));
             lines.extend((0..chunk.skipped_lines).map(|_| "<skipped>".to_owned()));
@@ -109,6 +113,7 @@ impl Bench {
         }
         self.chunk = chunk;
         self.skipped += skipped;
+        self.before = before;
         lines
     }
 
@@ -453,6 +458,46 @@ fn many_files_few_descriptors() {
     b.append("flows-0003.log", "again\n");
     b.source().listing_wanted = true;
     b.expect(&["again"]).restart().expect(&[]);
+}
+
+/// What was there at the start may have been sent since the last checkpoint; what is written later was not.
+#[test]
+fn what_is_written_after_a_start_was_not_sent_before_it() {
+    let mut b = Bench::new();
+    b.append("flows.log", "a1\n");
+    b.expect(&["a1"]).restart();
+    b.append("flows.log", "a2\n");
+    b.expect(&["a2"]);
+    assert_eq!(b.before, Before::SinceCheckpoint);
+    for line in ["a3", "a4"] {
+        b.append("flows.log", format!("{line}\n"));
+        b.expect(&[line]);
+        assert_eq!(b.before, Before::Never, "{line}");
+    }
+    // A rotation does not change that.
+    b.rename("flows.log", "flows.log.1").append("flows.log.1", "a5\n");
+    b.source().listing_wanted = true;
+    b.expect(&["a5"]);
+    assert_eq!(b.before, Before::Never);
+}
+
+#[test]
+fn what_rests_is_not_looked_at_until_it_changes() {
+    let mut b = Bench::new();
+    for n in 0..OPEN_LIMIT * 2 {
+        b.append(&format!("flows-{n:04}.log"), format!("{n}\n"));
+    }
+    assert_eq!(b.read_as(true).len(), OPEN_LIMIT * 2);
+    b.source().wake();
+    b.expect(&[]);
+    let awake = b.source().contents.awake().count();
+    assert_eq!(awake, b.source().open_files(), "only what is open");
+    assert!(awake < OPEN_LIMIT);
+    b.restart().expect(&[]);
+    assert_eq!(b.source().contents.awake().count(), YOUNGEST);
+    b.append("flows-0000.log", "more\n");
+    b.source().listing_wanted = true;
+    b.expect(&["more"]);
 }
 
 #[test]

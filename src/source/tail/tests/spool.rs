@@ -379,3 +379,17 @@ fn an_over_long_line_in_a_deleted_file_is_counted_once() {
     b.tend().remove("flows.log");
     b.tend().restart().expect(&["a1", "<skipped>", "a2"]);
 }
+
+/// Half a line, or what a truncated writer left: nobody can ever send it, so it must not hold the file open, nor be read
+/// again at every look.
+#[test]
+fn a_deleted_file_that_ends_in_no_line_is_let_go() {
+    for end in [b"half a line".to_vec(), vec![0; READ * 2 + 1]] {
+        let mut b = Bench::new();
+        b.append("flows.log", "a1\n").append("flows.log", &end);
+        b.expect(&["a1"]);
+        b.remove("flows.log");
+        b.quiet().tend().quiet().tend();
+        assert_eq!((b.spool_files(), b.source().open_files()), (0, 0), "{} bytes", end.len());
+    }
+}

@@ -1,0 +1,69 @@
+//! All contents of a lane, and which of them a look must see.
+//!
+//! A folder may hold ten thousand rotated files of which one grows. What is read, settled and closed rests: looks, which
+//! come with every write, go over the others alone. Whoever changes a content by [`Contents::get_mut`] wakes it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::content::Content;
+
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// In boxes: a table keeps a half of its places free.
+    all: HashMap<u32, Box<Content>>,
+    awake: BTreeSet<u32>,
+}
+
+impl Contents {
+    pub fn get(&self, id: u32) -> Option<&Content> {
+        self.all.get(&id).map(|content| &**content)
+    }
+
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Content> {
+        let content = self.all.get_mut(&id)?;
+        self.awake.insert(id);
+        Some(content)
+    }
+
+    pub fn insert(&mut self, id: u32, content: Content) {
+        self.all.insert(id, Box::new(content));
+        self.awake.insert(id);
+    }
+
+    pub fn remove(&mut self, id: u32) -> Option<Box<Content>> {
+        self.awake.remove(&id);
+        self.all.remove(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Content)> {
+        self.all.iter().map(|(id, content)| (*id, &**content))
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Content> {
+        self.all.values().map(|content| &**content)
+    }
+
+    /// Wakes nothing: what rests must go on resting after the change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Content)> {
+        self.all.iter_mut().map(|(id, content)| (*id, &mut **content))
+    }
+
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        self.all.values_mut().map(|content| &mut **content)
+    }
+
+    /// Those that do not rest, by id; some that do may be among them.
+    pub fn awake(&self) -> impl Iterator<Item = (u32, &Content)> {
+        self.awake.iter().filter_map(|id| Some((*id, self.get(*id)?)))
+    }
+
+    /// The ids of [`Contents::awake`].
+    pub fn awake_ids(&self) -> Vec<u32> {
+        self.awake.iter().copied().collect()
+    }
+
+    /// Lets go of those with which nothing is left to do.
+    pub fn rest(&mut self) {
+        self.awake.retain(|id| self.all.get(id).is_some_and(|content| !content.rests()));
+    }
+}
