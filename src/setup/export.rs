@@ -44,10 +44,10 @@ pub fn files(product: Product, choice: &Choice, parts: &[Part]) -> Result<Vec<(S
     let mut console = Vec::new();
     super::apply::show(&requests, &mut console)?;
     files.push((REQUESTS.to_owned(), String::from_utf8_lossy(&console).into_owned()));
+    files.push((SCRIPT.to_owned(), script));
     if parts.contains(&Part::Dashboards) {
         files.extend(boards::files().into_iter().map(|(path, text)| (format!("dashboards/{path}"), text)));
     }
-    files.push((SCRIPT.to_owned(), script));
     Ok(files)
 }
 
@@ -205,6 +205,12 @@ mod tests {
             "16-api-key-tidegate-ship-lookup.json",
             "requests.txt",
             "apply.sh",
+            "dashboards/kibana/tidegate-8.ndjson",
+            "dashboards/kibana/tidegate-9.ndjson",
+            "dashboards/kibana/detection-rules.ndjson",
+            "dashboards/opensearch-dashboards/tidegate.ndjson",
+            "dashboards/grafana/tidegate-agent.json",
+            "dashboards/grafana/tidegate-traffic.json",
         ];
         assert_eq!(names(super::super::NEWEST[0], &Part::ALL), elasticsearch);
         let open = ["01-index-state-policy-tidegate-flows.json", "requests.txt", "apply.sh"];

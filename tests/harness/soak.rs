@@ -148,18 +148,26 @@ fn write(mut writer: Writer, args: &Args, stop: &Arc<AtomicBool>) -> JoinHandle<
     })
 }
 
-/// One fault after the other. Gives their number.
-fn trouble(peer: Arc<DataStream>, args: &Args, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
+/// A fault that meets no request within this time is over.
+const FAULT_LASTS: Duration = Duration::from_secs(1);
+
+/// One fault after the other. Gives the number of those that met a request.
+fn trouble(peer: Arc<DataStream>, args: &Args, stop: &Arc<AtomicBool>) -> JoinHandle<i64> {
     let (stop, every, mut dice) = (Arc::clone(stop), Duration::from_secs_f64(args.fault), Dice::new(args.seed));
     std::thread::spawn(move || {
-        let (mut faults, mut last) = (0, Instant::now());
+        let mut faults = 0;
         while !stop.load(Ordering::SeqCst) {
-            // One at a time: while the agent waits, faults must not gather faster than it asks.
-            if last.elapsed() >= every && !peer.has_fault_waiting() {
-                peer.answer(some_fault(&mut dice), When::Next(1));
-                (faults, last) = (faults + 1, Instant::now());
+            peer.answer(some_fault(&mut dice), When::Next(1));
+            let began = Instant::now();
+            while began.elapsed() < every && !stop.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(50));
+                // A passing trouble: it does not wait for an agent that has backed off.
+                if began.elapsed() >= FAULT_LASTS && peer.has_fault_waiting() {
+                    peer.answer_well();
+                    faults -= 1;
+                }
             }
-            std::thread::sleep(Duration::from_millis(50));
+            faults += 1;
         }
         faults
     })
