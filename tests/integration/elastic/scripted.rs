@@ -447,9 +447,7 @@ fn a_batch_that_is_larger_than_the_dead_letter_goes_there_in_pieces() {
         // Somebody makes room, again and again.
         let dir = lane.folder.path().join("dead-letter/elasticsearch");
         let lock = dir.exists().then(|| Lock::take(&dir).unwrap());
-        for letter in lane.dead_letters() {
-            ids.insert(letter["id"].to_string());
-        }
+        ids.extend(lane.dead_letters().iter().map(|letter| letter["id"].to_string()));
         lane.dead_letter_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
         drop(lock);
         if let Some(settled) = lane.try_settled() {
