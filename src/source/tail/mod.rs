@@ -200,6 +200,10 @@ impl Restored {
     fn take(&mut self, record: Record) {
         let id = record.id;
         let content = Content::restore(record);
+        // A damaged checkpoint may name one twice: the last is right.
+        if let Some(old) = self.contents.remove(id) {
+            self.by_key.remove(&(old.key, id));
+        }
         self.by_inode.insert(content.last_look.inode, id);
         self.by_key.insert((content.key, id));
         self.contents.insert(id, content);
