@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::content::{Content, Spooled};
+use super::patterns::{Packing, packing};
 use super::reader::Reader;
 use super::{FileSource, Filled, Known, LINGER, LINGER_DELETED, fill, unix_seconds};
 use crate::lane::Tail;
@@ -92,7 +93,10 @@ impl FileSource {
         if named.is_some_and(|c| c.settled < start || c.settled >= end) {
             return owner.id;
         }
-        for id in self.with_key(key) {
+        let mut ids = self.with_key(key);
+        // The named one first: of files that begin alike and are not settled at all, each would do.
+        ids.sort_by_key(|id| *id != owner.id);
+        for id in ids {
             let Some(content) = self.contents.get(id).filter(|c| c.spooled.is_none()) else { continue };
             let (settled, tail) = (content.settled, content.settled_tail);
             if (start..=end).contains(&settled) && self.spool.tail_at(owner.id, settled) == Some(tail) {
@@ -156,14 +160,25 @@ impl FileSource {
         let Some(place) = &content.place else { return false };
         let size = place.look.size;
         let complete_at = content.spooled.map_or(content.bare_at, |spooled| spooled.complete_at);
-        size > content.settled && complete_at != Some(size)
+        // How much a packed file holds is known once it is read to its end.
+        let settled = match packing(&place.path) {
+            Packing::Plain => size <= content.settled,
+            _ => content.finished && content.settled == content.read,
+        };
+        !settled && complete_at != Some(size)
     }
 
     /// Another file on the disk holds all of it: a copy, or what became of it by compression.
     fn stands_elsewhere(&mut self, id: u32) -> bool {
         let Some(content) = self.contents.get_mut(id).filter(|c| c.spooled.is_none()) else { return false };
         let Some(place) = &mut content.place else { return false };
-        let (size, Some(reader)) = (place.look.size, &mut place.reader) else { return false };
+        let Some(reader) = &mut place.reader else { return false };
+        // Of a packed file that is not read to its end nobody knows where that is: it is kept.
+        let size = match reader.is_plain() {
+            true => place.look.size,
+            false if content.finished => content.read,
+            false => return false,
+        };
         let Ok(Some(end)) = reader.tail_before(size) else { return false };
         self.by_inode.values().any(|known| match known {
             Known::Alias(alias) if alias.of == id => Reader::open(&alias.path)

@@ -420,12 +420,23 @@ impl FileSource {
             if self.open_files() >= OPEN_LIMIT && !self.close_oldest() {
                 return;
             }
-            let place = self.contents.get(id).and_then(|content| content.place.as_ref());
-            let packed = place.is_some_and(|p| packing(&p.path) != Packing::Plain);
-            // A decoder costs memory, and packed files are written no more: each is opened when its turn comes.
-            if !packed && matches!(self.open_one(id), Ok(false)) {
-                self.lose_place(id);
+            match self.open_one(id) {
+                Ok(false) => self.lose_place(id),
+                Ok(true) => self.rest_decoder(id),
+                // It is tried again when its turn comes.
+                Err(_) => {}
             }
+        }
+    }
+
+    /// Of a packed file that waits for its turn only the descriptor is held: a decoder costs memory.
+    fn rest_decoder(&mut self, id: u32) {
+        if self.queue.front() == Some(&id) {
+            return;
+        }
+        let place = self.contents.get_mut(id).and_then(|content| content.place.as_mut());
+        if let Some(reader) = place.and_then(|place| place.reader.as_mut()) {
+            reader.restart();
         }
     }
 
@@ -717,9 +728,9 @@ impl FileSource {
         content.gone_since = None;
         content.missing = None;
         content.last_look = look;
-        // Packed files are opened one by one: a decoder costs memory.
-        let mut reader = reader.filter(|reader| reader.is_plain() && open < OPEN_LIMIT);
+        let mut reader = reader.filter(|_| open < OPEN_LIMIT);
         if let Some(reader) = &mut reader {
+            reader.restart();
             reader.count_in(&self.open);
             self.grown_at.insert(id, Instant::now());
             self.opened.insert(id);
@@ -893,8 +904,8 @@ impl FileSource {
         if packed && error.is_none() {
             content.finished = true;
         }
-        if packed {
-            place.reader = None;
+        if let Some(reader) = place.reader.as_mut().filter(|_| packed) {
+            reader.restart();
             self.touch(id);
         }
         if self.open_files() > OPEN_LIMIT / 2 {
