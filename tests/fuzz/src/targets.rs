@@ -40,6 +40,8 @@ pub const TARGETS: [(&str, Target); 7] = [
 /// A line never panics; the scanner and the pass that defines what is right agree on it; what it says is the same whatever the scratch held before; what is a flow is a JSON object for
 /// another parser too; and its document is one line of valid JSON.
 fn decode_line(line: &[u8]) {
+    // No line holds a newline.
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     thread_local!(static USED: RefCell<Decoder> = RefCell::default());
     USED.with_borrow_mut(|used| cross_check(line, used));
     let (mut clean, mut dirty) = (String::new(), "what was here before".to_owned());
@@ -77,10 +79,15 @@ fn gzip_reader(data: &[u8]) {
     source.wake();
     let (mut chunk, mut lines) = (Chunk::default(), Vec::new());
     while lines.len() < 8 << 20 && source.next(&mut chunk) {
-        assert_eq!(chunk.offset, lines.len() as u64, "no over-long line can be in here");
+        // Before it, only a hole may have been passed.
+        assert!(chunk.offset >= lines.len() as u64, "no line is handed out twice");
+        lines.resize(chunk.offset as usize, 0);
         lines.extend_from_slice(chunk.bytes());
     }
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    // A hole at the end is passed before anybody knows whether a line follows.
+    lines
+        .truncate(lines.len().min(whole.max(lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1))));
     if text.len() < 1 << 20 && good {
         assert!(lines == text[..whole], "{} bytes of lines, not {whole}", lines.len());
     } else if text.len() < 1 << 20 {
