@@ -300,9 +300,11 @@ fn a_packed_file_that_is_replaced_before_it_is_settled_is_kept() {
     let again = Op::Append { lines: 1, equal: false };
     for pack in [Op::Gzip { name: 2 }, Op::Zstd { name: 2 }] {
         let turn = [Op::Rename { to: 2 }, pack.clone()];
-        check_replacing(&[&[begin.clone()][..], &turn, &[again.clone()], &turn].concat());
+        check_replacing(&[&[begin.clone()][..], &turn, std::slice::from_ref(&again), &turn].concat());
         let read = [Op::Read { settle: false }];
-        check_replacing(&[&[begin.clone()][..], &turn, &read, &[again.clone()], &turn, &[Op::Kill]].concat());
+        check_replacing(
+            &[&[begin.clone()][..], &turn, &read, std::slice::from_ref(&again), &turn, &[Op::Kill]].concat(),
+        );
     }
 }
 
