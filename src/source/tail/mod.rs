@@ -666,7 +666,7 @@ impl FileSource {
     fn alike(&mut self, id: u32, reader: &mut Reader) -> io::Result<Alike> {
         let Some(content) = self.contents.get_mut(id) else { return Ok(Alike::No) };
         let Some(place) = &mut content.place else {
-            return Ok(if self.is_in_spool(id, reader)? { Alike::Yes } else { Alike::No });
+            return self.alike_in_spool(id, reader);
         };
         let mut opened = None;
         let twin = match &mut place.reader {
@@ -676,17 +676,23 @@ impl FileSource {
         reader::compare(twin, reader)
     }
 
-    /// Whether a file holds what the spool holds of a content, as far as both go.
-    fn is_in_spool(&mut self, id: u32, reader: &mut Reader) -> io::Result<bool> {
-        let Some(spooled) = self.contents.get(id).and_then(|content| content.spooled) else { return Ok(false) };
-        if let Some(tail) = reader.tail_before(spooled.end)? {
-            return Ok(tail == spooled.end_tail);
-        }
-        let end = reader.length()?;
-        Ok(self.spool.tail_at(id, end).is_some_and(|tail| reader.tail_before(end).is_ok_and(|t| t == Some(tail))))
+    /// The same with what the spool holds of it.
+    fn alike_in_spool(&mut self, id: u32, reader: &mut Reader) -> io::Result<Alike> {
+        let Some(spooled) = self.contents.get(id).and_then(|content| content.spooled) else { return Ok(Alike::No) };
+        Ok(match reader.tail_before(spooled.end)? {
+            Some(tail) if tail != spooled.end_tail => Alike::No,
+            Some(_) if reader.fill(&mut [0], spooled.end)? => Alike::Longer,
+            Some(_) => Alike::Yes,
+            None => {
+                let end = reader.length()?;
+                let tail = reader.tail_before(end)?;
+                if tail.is_some() && self.spool.tail_at(id, end) == tail { Alike::Yes } else { Alike::No }
+            }
+        })
     }
 
-    /// Of two files with the same content the longer one is read: it holds all.
+    /// Of two files with the same content the longer one is read, and one that is longer than what the spool has: it
+    /// holds all.
     fn move_to_copy(&mut self, id: u32, path: &Path, look: Look, rule: Rule, reader: Reader) {
         let old = self.contents.get_mut(id).and_then(|content| content.place.take());
         if let Some(old) = old {
@@ -755,12 +761,13 @@ impl FileSource {
         self.grown_at.remove(&id);
         self.touch(id);
         let Some(content) = self.contents.get_mut(id) else { return };
+        let reach = content.spooled.map_or(content.read, |spooled| spooled.end.max(content.read));
+        let unread = place.look.size.saturating_sub(reach);
+        content.missing = (packing(&place.path) == Packing::Plain && unread > 0).then(|| (unread, Instant::now()));
         if content.spooled.is_some() {
             content.drained = false;
             return;
         }
-        let unread = place.look.size.saturating_sub(content.read);
-        content.missing = (packing(&place.path) == Packing::Plain && unread > 0).then(|| (unread, Instant::now()));
         content.gone_since = Some(unix_seconds());
         self.drop_aliases(id);
         self.listing_wanted = true;
