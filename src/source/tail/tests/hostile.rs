@@ -78,8 +78,6 @@ struct Model {
     life: usize,
     number: usize,
     half: bool,
-    /// A packer may take a name that another packed file has.
-    replacing: bool,
     expected: BTreeMap<String, String>,
     found: BTreeMap<String, String>,
 }
@@ -139,11 +137,6 @@ impl Model {
         source.persist(None).unwrap();
     }
 
-    /// Random lives leave packed files alone; those of [`check_replacing`] do not.
-    fn may_replace(&self, name: &str) -> bool {
-        self.replacing || !self.bench.path(name).exists()
-    }
-
     /// A packer replaces what has the name already; writing over it in place would destroy what nobody has read.
     fn make_way(&mut self, name: &str) {
         self.bench.tend();
@@ -193,14 +186,14 @@ impl Model {
                 }
             }
             Op::Gzip { name } => {
-                if path(name).exists() && self.may_replace(&format!("{}.gz", NAMES[name])) {
+                if path(name).exists() {
                     self.make_way(&format!("{}.gz", NAMES[name]));
                     self.bench.gzip(NAMES[name]);
                     self.bench.tend();
                 }
             }
             Op::Zstd { name } => {
-                if path(name).exists() && self.may_replace(&format!("{}.zst", NAMES[name])) {
+                if path(name).exists() {
                     self.make_way(&format!("{}.zst", NAMES[name]));
                     self.bench.zstd(NAMES[name]);
                     self.bench.tend();
@@ -224,21 +217,12 @@ impl Model {
 }
 
 fn check(ops: &[Op], head: usize) {
-    live(ops, head, false);
-}
-
-fn check_replacing(ops: &[Op]) {
-    live(ops, 0, true);
-}
-
-fn live(ops: &[Op], head: usize, replacing: bool) {
     let mut model = Model {
         bench: Bench::new(),
         head: format!("head {}", "h".repeat(head)),
         life: 0,
         number: 0,
         half: false,
-        replacing,
         expected: BTreeMap::new(),
         found: BTreeMap::new(),
     };
@@ -277,7 +261,7 @@ proptest! {
 fn lives_that_lost_lines_once() {
     let append = || Op::Append { lines: 1, equal: false };
     let packed = [append(), Op::CopyTruncate { to: 2 }, Op::Zstd { name: 2 }, Op::Copy { to: 2 }, Op::Zstd { name: 2 }];
-    check_replacing(&packed);
+    check(&packed, 0);
     let (away, gone) = (|| Op::Rename { to: 3 }, Op::Remove { name: 0 });
     check(&[append(), away(), append(), gone, Op::Stop, append(), away(), Op::Kill], 0);
     let copied = [Op::CopyTruncate { to: 3 }, Op::Kill, append(), Op::Copy { to: 2 }, Op::Copy { to: 2 }, Op::Kill];
@@ -293,11 +277,9 @@ fn a_packed_file_that_is_replaced_before_it_is_settled_is_kept() {
     let again = Op::Append { lines: 1, equal: false };
     for pack in [Op::Gzip { name: 2 }, Op::Zstd { name: 2 }] {
         let turn = [Op::Rename { to: 2 }, pack.clone()];
-        check_replacing(&[&[begin.clone()][..], &turn, std::slice::from_ref(&again), &turn].concat());
+        check(&[&[begin.clone()][..], &turn, std::slice::from_ref(&again), &turn].concat(), 0);
         let read = [Op::Read { settle: false }];
-        check_replacing(
-            &[&[begin.clone()][..], &turn, &read, std::slice::from_ref(&again), &turn, &[Op::Kill]].concat(),
-        );
+        check(&[&[begin.clone()][..], &turn, &read, std::slice::from_ref(&again), &turn, &[Op::Kill]].concat(), 0);
     }
 }
 
