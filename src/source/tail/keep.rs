@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::content::{Content, Spooled};
 use super::patterns::{Packing, packing};
 use super::reader::Reader;
-use super::{FileSource, Filled, Known, LINGER, LINGER_DELETED, fill, unix_seconds};
+use super::fill::{Filled, fill};
+use super::{FileSource, Known, LINGER, LINGER_DELETED, unix_seconds};
 use crate::lane::Tail;
 use crate::source::spool::{Owner, Part, SpoolError};
 

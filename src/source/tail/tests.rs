@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::durable::Disk;
+use crate::lane::Before;
 use std::io::Write;
 
 mod hostile;

@@ -3,6 +3,7 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Files that are deleted before they are settled.
 
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
