@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate::net::product::Kind;
 
@@ -29,6 +30,14 @@ const SMALL: &[&str] = &[
     "indexing_pressure.memory.limit=1500kb",
 ];
 
+/// Under such pressure Elasticsearch writes a request in pieces as it comes; OpenSearch knows nothing of the kind.
+const IN_PIECES: &[&str] = &[
+    "-E",
+    "indexing_pressure.memory.split_bulk.watermark.low=128kb",
+    "-E",
+    "indexing_pressure.memory.split_bulk.watermark.low.bulk_size=64kb",
+];
+
 /// What a small server on a busy machine may take.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -36,6 +45,9 @@ fn start(kind: Kind, port: u16, data: &Path) -> Option<Server> {
     let port = port.to_string();
     let mut args = vec!["--port", &port, "--data", data.to_str().expect("a path of ours")];
     args.extend(SMALL);
+    if kind == Kind::Elasticsearch {
+        args.extend(IN_PIECES);
+    }
     servers::own(kind, &args)
 }
 
@@ -48,10 +60,12 @@ fn a_server_in_trouble(kind: Kind) {
     let template = json!({"template": {"settings": {"index.number_of_shards": 4, "index.number_of_replicas": 0}}});
     server.ok(Method::PUT, "/_component_template/logs-calico.flow@custom", Some(&template));
     full_queues(&server);
+    cut_requests(&server, kind);
     too_large_a_body(&server);
     read_only_cluster(&server);
     from_one_host_to_the_other(&server);
-    killed_under_load(kind, server, port, &data);
+    let server = ended_under_load(kind, server, port, &data, Signal::TERM);
+    ended_under_load(kind, server, port, &data, Signal::KILL);
 }
 
 fn lane(url: &str, namespace: &str) -> Lane {
@@ -148,16 +162,43 @@ fn from_one_host_to_the_other(server: &Server) {
     assert_eq!(server.count("logs-calico.flow-hosts"), 3_000);
 }
 
-/// Killed in the middle of its work, and started again on what it had written down: nothing lost, nothing doubled, with a
+/// Requests that are cut off in their middle. Elasticsearch has written a part of them, so that their documents meet
+/// themselves when they are sent again; OpenSearch has not.
+fn cut_requests(server: &Server, kind: Kind) {
+    let cutter = Cutter::before(server.url());
+    let mut lane = Lane::new(&cutter.url, |config, _| {
+        config.ecs.namespace = "cut".to_owned();
+        config.compression = 0;
+        config.batch_lines = 1_000;
+        config.timeout = Duration::from_secs(10);
+    });
+    load(&mut lane, 1, 100);
+    expect(&mut lane, 1);
+    cutter.cut_requests(3, 600_000);
+    (1..7).for_each(|batch| {
+        (batch * 1_000..(batch + 1) * 1_000).for_each(|number| lane.add(number, &document(number)));
+        lane.seal();
+    });
+    expect(&mut lane, 6);
+    assert_eq!(cutter.uncut_requests(), 0, "the requests are too short to be cut");
+    assert_eq!(server.count("logs-calico.flow-cut"), 6_100);
+    let (uncertain, met) = (lane.stats.uncertain_requests.get(), lane.stats.duplicate_documents.get());
+    println!("cut requests: {uncertain} uncertain, {met} documents had been written nevertheless");
+    assert!(uncertain >= 3);
+    assert!(met > 0 || kind == Kind::OpenSearch, "nothing was written in pieces: what is asked here was not shown");
+}
+
+/// Ended in the middle of its work, and started again on what it had written down: nothing lost, nothing doubled, with a
 /// rollover on top.
-fn killed_under_load(kind: Kind, server: Server, port: u16, data: &Path) {
-    let stream = "logs-calico.flow-killed";
-    let mut lane = lane(server.url(), "killed");
+fn ended_under_load(kind: Kind, server: Server, port: u16, data: &Path, signal: Signal) -> Server {
+    let namespace = format!("ended_{}", signal.as_raw());
+    let stream = format!("logs-calico.flow-{namespace}");
+    let mut lane = lane(server.url(), &namespace);
     load(&mut lane, 1, 500);
     expect(&mut lane, 1);
     load(&mut lane, 24, 500);
     expect(&mut lane, 3);
-    server.kill();
+    server.end(signal);
     drop(server);
     lane.expect_hold("unreachable");
     let server = wait_for("a second start", SOON, || start(kind, port, data));
@@ -165,12 +206,13 @@ fn killed_under_load(kind: Kind, server: Server, port: u16, data: &Path) {
     server.call(Method::POST, &format!("/{stream}/_rollover"), None);
     expect(&mut lane, 20);
     // The batches begin with the first one's documents. A rollover in the very moment of a repeat is counted.
-    assert_eq!(server.count(stream), 12_000 + lane.stats.second_copies.get());
+    assert_eq!(server.count(&stream), 12_000 + lane.stats.second_copies.get());
     println!(
-        "killed: {} uncertain requests, {} duplicates, {} of them found by a look, {} second copies",
+        "ended by {signal:?}: {} uncertain requests, {} duplicates, {} of them found by a look, {} second copies",
         lane.stats.uncertain_requests.get(),
         lane.stats.duplicate_documents.get(),
         lane.stats.found_documents.get(),
         lane.stats.second_copies.get(),
     );
+    server
 }

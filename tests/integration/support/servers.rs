@@ -131,10 +131,10 @@ impl Server {
         &self.told.url
     }
 
-    /// Ends it at once, as a crash of its node would.
-    pub fn kill(&self) {
+    /// Ends it: at once (`KILL`), as a crash of its node would, or in good order (`TERM`).
+    pub fn end(&self, signal: rustix::process::Signal) {
         let pid = self.told.pid.and_then(rustix::process::Pid::from_raw).expect("a server that we started");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// What trusts this server.
