@@ -3,6 +3,7 @@
 pub mod cef;
 pub mod ecs;
 pub mod json;
+pub mod record;
 
 /// What to do with process arguments, which often hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

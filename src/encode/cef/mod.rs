@@ -9,21 +9,17 @@
 //!
 //! Grammar: ArcSight Common Event Format (CEF) Implementation Standard. `CEF:0` because widely used receivers refuse 1.
 
-mod class;
-mod filter;
 pub mod keys;
 mod record;
 mod text;
 
 use std::net::IpAddr;
 
-pub use class::{CLASSES, Class};
-pub use filter::{Connections, Filter, Verdict};
-
 use self::keys::Key;
 use self::record::Record;
 use self::text::{Place, Writer};
 use super::ProcessArgs;
+pub use super::record::{CLASSES, Class, Connections, Filter, Verdict};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::flow::{End, Seat};
 use crate::model::net::Protocol;

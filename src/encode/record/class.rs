@@ -18,7 +18,7 @@ pub struct Class {
     pub act: Option<&'static str>,
     pub outcome: Option<&'static str>,
     pub reason: Option<&'static str>,
-    pub(super) index: usize,
+    pub(in crate::encode) index: usize,
 }
 
 pub static CLASSES: [Class; 4] = [
