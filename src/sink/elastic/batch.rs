@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
-use flate2::{Compress, Compression, FlushCompress, Status};
+
+use crate::net::gzip::Packer;
 
 /// Plain bytes gathered before they are deflated: as fast as any larger piece, and no megabyte of plain text is held.
 pub const PIECE: usize = 64 * 1024;
@@ -21,10 +22,6 @@ pub const PIECE: usize = 64 * 1024;
 const MARGIN: usize = 4 * 1024;
 /// The batch limit learned from 413 never falls below this.
 const LEAST_BYTES: usize = 16 * 1024;
-/// Deflate's window: 32 KiB, the largest.
-const WINDOW_BITS: u8 = 15;
-/// How much room the compressed body gets at a time.
-const STEP: usize = 32 * 1024;
 
 const ACTION_HEAD: &[u8] = b"{\"create\":{\"_id\":\"";
 const ACTION_TAIL: &[u8] = b"\"}}\n";
@@ -187,7 +184,7 @@ impl Builder {
             body: self.packer.finish(),
             documents: self.documents,
             plain: self.plain,
-            level: self.packer.level,
+            level: self.packer.level(),
         };
         (self.documents, self.plain) = (0, 0);
         sealed
@@ -205,62 +202,6 @@ impl Builder {
         self.piece.clear();
         // One huge document must not hold its memory for ever.
         self.piece.shrink_to(PIECE);
-    }
-}
-
-/// Plain pieces in, one gzip member (or the plain bytes) out.
-struct Packer {
-    level: u32,
-    deflate: Option<Compress>,
-    out: Vec<u8>,
-}
-
-impl Packer {
-    fn new(level: u32) -> Self {
-        let deflate = (level > 0).then(|| Compress::new_gzip(Compression::new(level.min(9)), WINDOW_BITS));
-        Self { level, deflate, out: Vec::new() }
-    }
-
-    fn push(&mut self, plain: &[u8]) {
-        match &mut self.deflate {
-            Some(_) => self.run(plain, FlushCompress::None),
-            None => self.out.extend_from_slice(plain),
-        }
-    }
-
-    /// The whole body at its exact size; the larger buffer stays with us for the next.
-    fn finish(&mut self) -> Bytes {
-        self.run(&[], FlushCompress::Finish);
-        let body = Bytes::copy_from_slice(&self.out);
-        self.reset();
-        body
-    }
-
-    fn reset(&mut self) {
-        self.out.clear();
-        if let Some(deflate) = &mut self.deflate {
-            deflate.reset();
-        }
-    }
-
-    fn run(&mut self, mut input: &[u8], flush: FlushCompress) {
-        let Some(deflate) = &mut self.deflate else { return };
-        loop {
-            self.out.reserve(STEP);
-            let before = deflate.total_in();
-            let status = deflate.compress_vec(input, &mut self.out, flush);
-            // It fails only when its own state is damaged; nobody else holds it.
-            let status = status.expect("deflate takes whatever input while its state is its own");
-            let taken = usize::try_from(deflate.total_in() - before).unwrap_or(input.len());
-            input = &input[taken..];
-            let done = match flush {
-                FlushCompress::Finish => status == Status::StreamEnd,
-                _ => input.is_empty(),
-            };
-            if done {
-                break;
-            }
-        }
     }
 }
 

@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use super::Batch;
 use super::batch::{Limits, Sealed};
 use super::outcome::{Doubt, Held, Hold, Items, Refusal, Verdict};
-use super::pace::{Gate, Pace, Permit};
 use super::peer::{Peer, Reply};
 use super::stats::{Class, Holding, Stats};
 use super::stream::{Since, Stream};
 use crate::lane::{Before, ExitOnPanic, Outcomes, Settled, Ticket};
+use crate::net::pace::{Gate, Pace, Permit};
 use crate::sink::dead_letter::{DeadLetter, DeadLetterError, Letter, Written};
 use protect::Footing;
 

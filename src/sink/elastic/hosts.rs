@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pace::Pace;
 use crate::net::http::{HostError, base};
+use crate::net::pace::Pace;
 
 /// A host may fail so many requests more than it answers well before others are preferred to it.
 const BUDGET: u32 = 10;

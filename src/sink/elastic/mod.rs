@@ -14,7 +14,6 @@ mod deliver;
 mod hosts;
 mod lookup;
 pub mod outcome;
-pub mod pace;
 mod peer;
 pub mod probe;
 mod query;
@@ -31,7 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 pub use crate::net::auth::Auth;
-pub use pace::Pace;
+pub use crate::net::pace::Pace;
 pub use stats::Stats;
 pub use stream::Lookup;
 
@@ -40,12 +39,12 @@ use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Tick
 use crate::model::Event;
 use crate::net::auth::Credentials;
 use crate::net::http::{HostError, Http, HttpConfig, HttpError};
+use crate::net::pace::Gate;
 use crate::net::tls::TlsConfig;
 use crate::sink::dead_letter::{self, DeadLetter};
 use batch::{Builder, Limits, Sealed};
 use deliver::Ship;
 use hosts::Hosts;
-use pace::Gate;
 use peer::Peer;
 use stream::Stream;
 
@@ -68,7 +67,7 @@ pub struct Config {
     pub batch_lines: usize,
     /// Compressed bytes that may be unsettled at a time.
     pub in_flight_bytes: usize,
-    /// Requests at a time, at most; it begins with fewer ([`pace`]).
+    /// Requests at a time, at most; it begins with fewer ([`crate::net::pace`]).
     pub requests: usize,
     pub lookup: Lookup,
     pub connect_timeout: Duration,

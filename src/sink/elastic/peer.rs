@@ -10,11 +10,11 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use super::batch::Sealed;
 use super::hosts::{Hosts, Pick};
 use super::outcome::{self, Body, Doubt, Verdict};
-use super::pace::retry_after;
 use super::query::{query, requires_data_stream};
 use super::stats::Stats;
 use crate::net::auth::{AuthError, Credentials};
 use crate::net::http::{self, Failure, Http};
+use crate::net::pace::retry_after;
 use crate::net::product::Product;
 
 /// No more of an answer is read. 2,000 created documents take about 200 kB.

@@ -4,21 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::outcome::Hold;
-use super::pace::Gate;
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::net::pace::Gate;
+pub use crate::telemetry::Counter;
 
 /// Classes of refused documents, as bounded metric labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

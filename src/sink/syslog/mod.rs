@@ -14,13 +14,10 @@
 //!
 //! Not here: other formats.
 
-mod backoff;
 mod batch;
 mod connect;
-mod dedupe;
 mod header;
 mod link;
-mod receivers;
 mod relp;
 mod stats;
 mod target;
@@ -41,13 +38,13 @@ pub use stats::{Proof, Stats};
 pub use target::{Framing, Target};
 
 use self::batch::Batch;
-use self::dedupe::Seen;
 use self::header::HeaderWriter;
 use self::task::Command;
 use crate::encode::cef::{self, Class, Encoder, Frame};
 use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::tls::{self, TlsConfig, TlsError};
+use crate::sink::dedupe::Seen;
 
 /// A batch is sealed when the longest record might not fit any more.
 pub const BATCH_BYTES: usize = 64 << 10;

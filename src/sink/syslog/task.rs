@@ -14,15 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::batch::Batch;
 use super::connect::{ConnectError, connect};
 use super::link::{Broken, Event, Link};
-use super::receivers::Receivers;
 use super::stats::Proof;
 use super::{Config, Stats, UNSENT_LIMIT};
 use crate::lane::{Outcomes, Settled, Ticket};
+use crate::net::receivers::Receivers;
+use crate::telemetry::Complaint;
 
 /// A connection that lived so long ended for another reason than the last one's.
 const STEADY: Duration = Duration::from_secs(10);
-/// The same complaint is repeated after this time at the earliest.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -447,24 +446,5 @@ impl Task {
         batch.clear();
         // The lane's half may be gone.
         let _ = self.spares.send(batch);
-    }
-}
-
-/// Keeps the log from filling with one and the same sentence.
-#[derive(Debug, Default)]
-struct Complaint {
-    said: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Complaint {
-    /// How often it was not said since the last time, if it may be said now.
-    fn due(&mut self) -> Option<u64> {
-        if self.said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.said = Some(Instant::now());
-        Some(std::mem::take(&mut self.unsaid))
     }
 }

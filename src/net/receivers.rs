@@ -16,7 +16,7 @@ const GOOD_PROBES: u32 = 2;
 const LONGEST_FAILBACK: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-pub(super) struct Receivers {
+pub struct Receivers {
     count: usize,
     backoff: Backoff,
     next: usize,
@@ -38,22 +38,22 @@ struct Failback {
 
 impl Receivers {
     /// `count` of at least one, with the waits between rounds; `failback` zero: never by ourselves.
-    pub(super) fn new(count: usize, backoff: (Duration, Duration), failback: Duration) -> Self {
+    pub fn new(count: usize, backoff: (Duration, Duration), failback: Duration) -> Self {
         let failback = Failback { interval: failback, returned: false, in_vain: 0, candidate: 0, good: 0 };
         Self { count, backoff: Backoff::new(backoff), next: 0, current: None, failback }
     }
 
     /// Whom to try, and after what wait. Ask once a try.
-    pub(super) fn next_try(&mut self) -> (usize, Duration) {
+    pub fn next_try(&mut self) -> (usize, Duration) {
         let wait = if self.next == 0 { self.backoff.wait() } else { Duration::ZERO };
         (self.next, wait)
     }
 
-    pub(super) fn failed(&mut self, receiver: usize) {
+    pub fn failed(&mut self, receiver: usize) {
         self.next = (receiver + 1) % self.count;
     }
 
-    pub(super) fn connected(&mut self, receiver: usize) {
+    pub fn connected(&mut self, receiver: usize) {
         self.current = Some(receiver);
         self.failback.candidate = 0;
         self.failback.good = 0;
@@ -61,7 +61,7 @@ impl Receivers {
     }
 
     /// The link is gone, by an accident. `steady`: it was a good one before.
-    pub(super) fn lost(&mut self, steady: bool) {
+    pub fn lost(&mut self, steady: bool) {
         let Some(receiver) = self.current.take() else { return };
         if steady {
             self.failback.in_vain = 0;
@@ -73,7 +73,7 @@ impl Receivers {
     }
 
     /// Without a wait, from the first.
-    pub(super) fn start_over(&mut self) {
+    pub fn start_over(&mut self) {
         self.current = None;
         self.next = 0;
         self.backoff.reset();
@@ -81,13 +81,13 @@ impl Receivers {
 
     /// A preferred receiver to probe, and after what wait; `None` while none is better than the present one. Ask once a
     /// probe.
-    pub(super) fn next_probe(&self) -> Option<(usize, Duration)> {
+    pub fn next_probe(&self) -> Option<(usize, Duration)> {
         let better = self.current.is_some_and(|current| current > 0) && !self.failback.interval.is_zero();
         better.then(|| (self.failback.candidate, self.failback.wait()))
     }
 
     /// Whether it is time to go back to the receiver that was probed.
-    pub(super) fn probed(&mut self, receiver: usize, answered: bool) -> bool {
+    pub fn probed(&mut self, receiver: usize, answered: bool) -> bool {
         let failback = &mut self.failback;
         if answered {
             failback.good += 1;
@@ -99,7 +99,7 @@ impl Receivers {
     }
 
     /// We went back to it.
-    pub(super) fn returned(&mut self, receiver: usize) {
+    pub fn returned(&mut self, receiver: usize) {
         self.connected(receiver);
         self.failback.returned = true;
     }

@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new((first, longest): (Duration, Duration)) -> Self {
+    pub fn new((first, longest): (Duration, Duration)) -> Self {
         Self { first, longest, next: Duration::ZERO }
     }
 
     /// The wait before the next try: none before the first one, then random between half of a doubling time and all of
     /// it, so that the nodes of a cluster do not come back in step.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = (self.next * 2).clamp(self.first, self.longest);
         wait.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = Duration::ZERO;
     }
 }

@@ -11,17 +11,17 @@ use crate::model::flow::{End, Policies};
 
 /// Flows of the open batch: everything but the trace → the first trace.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<u64, u64>);
+pub struct Seen(HashMap<u64, u64>);
 
 impl Seen {
     /// True for every line after the first of its flow with another trace. Two lines that are equal to the last byte are
     /// two flows' and both stay.
-    pub(super) fn is_another_trace(&mut self, flow: &Flow<'_>) -> bool {
+    pub fn is_another_trace(&mut self, flow: &Flow<'_>) -> bool {
         let trace = hash_of(|h| trace(&flow.policies, h));
         *self.0.entry(hash_of(|h| all_but_trace(flow, h))).or_insert(trace) != trace
     }
 
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 }
