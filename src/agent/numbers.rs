@@ -92,6 +92,11 @@ pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
             "Dead letters given up for newer ones",
             &stats.dead_letter_evicted_bytes,
         ),
+        counter(
+            "tidegate_elastic_capped_values",
+            "Labels, unknown members, names and texts cut or left out of documents, because they passed a limit",
+            &stats.capped_values,
+        ),
         Sample::gauge(
             "tidegate_elastic_in_flight_requests",
             "Batches being worked on",

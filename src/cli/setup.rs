@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use super::{Exit, block_on, check, input};
@@ -57,9 +58,10 @@ pub struct Args {
 
     /// Only these parts; repeatable, or with commas
     ///
-    /// Without it: all but roles, which want an administrator of security; --export writes roles, too.
-    #[arg(long, value_name = "PART", value_delimiter = ',')]
-    only: Vec<PartName>,
+    /// Without it: all but roles, which want an administrator of security; --export writes roles, too. Transforms are the
+    /// history's, and dashboards want --kibana.
+    #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = part())]
+    only: Vec<Part>,
 
     /// Put everything, also over what others manage
     #[arg(long)]
@@ -139,29 +141,10 @@ impl Chosen {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum PartName {
-    Lifecycle,
-    Pipelines,
-    Templates,
-    /// Of the history
-    Transforms,
-    /// With --kibana
-    Dashboards,
-    Roles,
-}
-
-impl From<PartName> for Part {
-    fn from(name: PartName) -> Self {
-        match name {
-            PartName::Lifecycle => Self::Lifecycle,
-            PartName::Pipelines => Self::Pipelines,
-            PartName::Templates => Self::Templates,
-            PartName::Transforms => Self::Transforms,
-            PartName::Dashboards => Self::Dashboards,
-            PartName::Roles => Self::Roles,
-        }
-    }
+/// A part by its word.
+fn part() -> impl TypedValueParser<Value = Part> {
+    PossibleValuesParser::new(Part::ALL.map(Part::word))
+        .try_map(|word| Part::ALL.into_iter().find(|part| part.word() == word).ok_or("no such part"))
 }
 
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
@@ -212,7 +195,7 @@ fn server(config: &Config) -> anyhow::Result<setup::Config> {
 }
 
 fn parts(args: &Args, usual: &[Part]) -> Vec<Part> {
-    if args.only.is_empty() { usual.to_vec() } else { args.only.iter().map(|part| Part::from(*part)).collect() }
+    if args.only.is_empty() { usual.to_vec() } else { args.only.clone() }
 }
 
 async fn install(

@@ -27,6 +27,8 @@ pub enum State {
     Same,
     Differs {
         differences: Vec<Difference>,
+        /// The version of ours that put it there, where it says so.
+        version: Option<String>,
         /// What has to go with the path of an update, so that nobody's change is overwritten unseen.
         query: String,
     },
@@ -72,15 +74,23 @@ fn state(object: &Object, answer: &Answer) -> Result<State, SetupError> {
         Owner::Other(owner) => return Ok(State::Foreign(owner)),
         Owner::Ours(version) => version,
     };
-    if let Some(version) = version.filter(|version| newer(version)) {
-        return Ok(State::Newer(version));
+    if let Some(version) = version.as_ref().filter(|version| newer(version)) {
+        return Ok(State::Newer(version.clone()));
     }
     let differences = differences(object.what, &object.content(), installed);
     let query = match (&answer.body["_seq_no"], &answer.body["_primary_term"]) {
         (number, term) if number.is_number() => format!("?if_seq_no={number}&if_primary_term={term}"),
         _ => String::new(),
     };
-    Ok(if differences.is_empty() { State::Same } else { State::Differs { differences, query } })
+    Ok(if differences.is_empty() { State::Same } else { State::Differs { differences, version, query } })
+}
+
+/// ` (tidegate 0.0.9 to 0.1.0)` where another version of ours stands there.
+fn versions(installed: Option<&str>) -> String {
+    let ours = env!("CARGO_PKG_VERSION");
+    installed
+        .filter(|version| *version != ours)
+        .map_or_else(String::new, |version| format!(" (tidegate {version} to {ours})"))
 }
 
 /// Whether a version is above our own. Whatever is no version is not.
@@ -131,7 +141,7 @@ pub async fn apply(
     let mut summary = Summary::default();
     for (object, state) in objects.iter().zip(states) {
         let title = format!("{} {}", object.title(), object.name);
-        let (exists, query, why) = match state {
+        let (exists, query, why, versions) = match state {
             State::Lacking => {
                 summary.lacking += 1;
                 writeln!(out, "passed over {title}: {}", object.what.without())?;
@@ -142,19 +152,19 @@ pub async fn apply(
                 writeln!(out, "unchanged {title}")?;
                 continue;
             }
-            State::Missing => (false, String::new(), Vec::new()),
-            State::Differs { query, differences } => (true, query, differences),
-            _ => (true, String::new(), Vec::new()),
+            State::Missing => (false, String::new(), Vec::new(), String::new()),
+            State::Differs { query, differences, version } => (true, query, differences, versions(version.as_deref())),
+            _ => (true, String::new(), Vec::new(), String::new()),
         };
         let word = if exists { "update" } else { "create" };
         *(if exists { &mut summary.updated } else { &mut summary.created }) += 1;
         let requests = object.requests(exists, &query);
         if options.dry_run {
-            writeln!(out, "would {word} {title}:")?;
+            writeln!(out, "would {word} {title}{versions}:")?;
             show(&requests, out)?;
         } else {
             send(wire, object, requests).await?;
-            writeln!(out, "{word}d {title}")?;
+            writeln!(out, "{word}d {title}{versions}")?;
         }
         for difference in why {
             writeln!(out, "  {difference}")?;
@@ -219,8 +229,8 @@ pub async fn diff(wire: &Wire, objects: &[Object], out: &mut dyn Write) -> Resul
         match state {
             State::Same => writeln!(out, "equal {title}")?,
             State::Missing => writeln!(out, "missing {title}")?,
-            State::Differs { differences, .. } => {
-                writeln!(out, "different {title}")?;
+            State::Differs { differences, version, .. } => {
+                writeln!(out, "different {title}{}", versions(version.as_deref()))?;
                 for difference in differences {
                     writeln!(out, "  {difference}")?;
                 }

@@ -36,7 +36,7 @@ pub enum Part {
     Pipelines,
     Templates,
     Transforms,
-    /// None ship yet.
+    /// Imported by another API: [`super::boards::install`].
     Dashboards,
     Roles,
 }

@@ -1,8 +1,7 @@
 //! The running agent as its operator sees it: metrics and health, one process a state directory, a checkpoint of the
 //! future, files that change under it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::recorder::{Faults, Recorder};
-use crate::support::{Running, SOON, free_port, run, temp_dir, tidegate, wait_until};
+use crate::support::{Running, SOON, free_port, http_get, run, temp_dir, tidegate, wait_until};
 
 const FLOW: &str = r#"{"start_time":1767225600,"end_time":1767225900,"source_ip":"10.0.0.1","source_name":"a-1","source_name_aggr":"a-*","source_namespace":"shop","source_port":40000,"source_type":"wep","dest_ip":"10.0.0.2","dest_name":"b-1","dest_name_aggr":"b-*","dest_namespace":"data","dest_port":5432,"dest_type":"wep","proto":"tcp","action":"allow","reporter":"dst","bytes_in":1,"bytes_out":2,"packets_in":1,"packets_out":1,"num_flows":"#;
 
@@ -50,8 +49,13 @@ impl Place {
     }
 
     fn append(&mut self) {
+        self.append_with("");
+    }
+
+    /// A line with more members, each behind a comma.
+    fn append_with(&mut self, members: &str) {
         let mut file = std::fs::File::options().create(true).append(true).open(self.path("flows.log")).unwrap();
-        writeln!(file, "{FLOW}{}}}", self.written).unwrap();
+        writeln!(file, "{FLOW}{}{members}}}", self.written).unwrap();
         self.written += 1;
     }
 
@@ -65,13 +69,7 @@ impl Place {
 
     /// Status and body; `None` while nobody listens.
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        http_get(self.port, path)
     }
 }
 
@@ -102,7 +100,9 @@ fn metrics_and_health_balance() {
     let peer = Recorder::start(Faults::default());
     place.configure(|c| c["sinks"] = json!({"elasticsearch": {"hosts": [peer.url()]}}));
     place.append();
-    place.append();
+    // Of 10,000 labels a document holds 256; the rest is counted.
+    let labels: Vec<String> = (0..10_000).map(|number| format!("key-{number}=v")).collect();
+    place.append_with(&format!(",\"source_labels\":{}", json!({"labels": labels})));
     let agent = place.start();
     let settled = "tidegate_lane_delivered_lines_total{lane=\"elasticsearch\"} 2\n";
     wait_until("two lines in the metrics", SOON, || {
@@ -111,6 +111,7 @@ fn metrics_and_health_balance() {
     let (status, body) = place.get("/metrics").unwrap();
     assert_eq!(status, 200);
     for line in [
+        "tidegate_elastic_capped_values_total 9744\n",
         "tidegate_lane_read_lines_total{lane=\"elasticsearch\"} 2\n",
         "tidegate_lane_in_flight_lines{lane=\"elasticsearch\"} 0.0\n",
         "tidegate_elastic_created_documents_total 2\n",

@@ -4,12 +4,12 @@
 //! by rule ([`validate`]) and by computing what each panel asks ([`computed`]).
 
 mod answer;
-mod built;
+pub mod built;
 mod computed;
 mod corpus;
 mod detect;
 mod grafana;
-mod install;
+pub mod install;
 mod kql;
 mod opinion;
 mod picture;

@@ -1,8 +1,9 @@
 //! What `tidegate setup` installs, on every server that can be started here: Elasticsearch 8 and 9, OpenSearch 2 and 3.
 
-mod corpus;
+pub mod corpus;
 mod history;
 mod install;
+mod newcomer;
 mod roles;
 mod traps;
 mod types;
@@ -11,7 +12,7 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 use tidegate::net::auth::Auth;
 use tidegate::net::product::Product;
-use tidegate::setup::{self, Choice, Options, SetupError, Summary, Wire};
+use tidegate::setup::{self, Choice, HISTORY, NAME, Object, Options, SetupError, Summary, What, Wire};
 
 use crate::support::reduce::reduce;
 use crate::support::servers::{self, Server};
@@ -88,6 +89,23 @@ fn install(server: &Server, choice: &Choice, options: Options) -> (Result<Summar
     let mut said = Vec::new();
     let summary = block(setup::apply(&wire, &objects, options, &mut said));
     (summary, String::from_utf8(said).expect("UTF-8"))
+}
+
+/// The objects under names, a pattern and a priority of this test's own, so that a server that others use stays as it is.
+/// With the name of a stream that they are for.
+fn apart(objects: Vec<Object>, name: &str) -> (Vec<Object>, String) {
+    let own = format!("{NAME}-{name}_{}", std::process::id());
+    let history = format!("{HISTORY}-{name}_{}", std::process::id());
+    let rename = |text: &str| text.replace(NAME, &own).replace(HISTORY, &history);
+    let move_apart = |mut object: Object| {
+        object.name = rename(&object.name);
+        object.body = serde_json::from_str(&rename(&object.body.to_string())).expect("JSON");
+        if object.what == What::Index {
+            object.body["priority"] = 600.into();
+        }
+        object
+    };
+    (objects.into_iter().map(move_apart).collect(), format!("{own}-default"))
 }
 
 /// A namespace of this process, so that an external server may be used again.

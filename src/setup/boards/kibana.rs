@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::canonical;
 use super::lens;
 use super::source::{Board, Chart, Common, Panel, Search, Sources};
+use super::{board_id, canonical, navigation_text, search_id};
 
 /// Versions of the migrations that an object has been through.
 const CORE_VERSION: &str = "8.8.0";
@@ -17,8 +17,6 @@ const DASHBOARD_VERSION_9: &str = "8.9.0";
 /// In the panels, whose shapes are those of this version: so no older migration touches them.
 const PANEL_VERSION: &str = "8.9.0";
 const OTHER_VERSION: &str = "8.0.0";
-/// Before the ids of all our objects.
-const PREFIX: &str = "tidegate";
 const TAG: &str = "tidegate-tag";
 /// The navigation's height on the grid.
 const NAVIGATION_HEIGHT: u32 = 4;
@@ -31,15 +29,6 @@ pub enum Navigation {
     Text,
     /// A links panel that hands over time and filters.
     Links,
-}
-
-/// The id of a board's saved object.
-pub fn board_id(id: &str) -> String {
-    format!("{PREFIX}-{id}")
-}
-
-pub fn search_id(id: &str) -> String {
-    format!("{PREFIX}-search-{id}")
 }
 
 /// Every object, each after those that it refers to as far as circles allow.
@@ -212,21 +201,13 @@ fn navigation_panel(kind: &str, config: &Value) -> Value {
 }
 
 fn text(sources: &Sources, here: &Board) -> Value {
-    let link = |board: &Board| {
-        if board.id == here.id {
-            format!("**{}**", board.nav)
-        } else {
-            format!("[{}](#/view/{})", board.nav, board_id(&board.id))
-        }
-    };
-    let links: Vec<_> = sources.boards.iter().map(link).collect();
     navigation_panel(
         "visualization",
         &json!({
             "hidePanelTitles": true, "enhancements": {},
             "savedVis": {
                 "id": "", "title": "", "description": "", "type": "markdown", "uiState": {},
-                "params": {"fontSize": 12, "openLinksInNewTab": false, "markdown": links.join(" · ") + "\n\n" + &here.description},
+                "params": {"fontSize": 12, "openLinksInNewTab": false, "markdown": navigation_text(sources, here)},
                 "data": {"aggs": [], "searchSource": {"query": {"query": "", "language": "kuery"}, "filter": []}},
             },
         }),

@@ -51,6 +51,28 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
+/// The id of a board's saved object.
+fn board_id(id: &str) -> String {
+    format!("tidegate-{id}")
+}
+
+fn search_id(id: &str) -> String {
+    format!("tidegate-search-{id}")
+}
+
+/// Links to the other boards and what this one is for, in Markdown.
+fn navigation_text(sources: &source::Sources, here: &source::Board) -> String {
+    let link = |board: &source::Board| {
+        if board.id == here.id {
+            format!("**{}**", board.nav)
+        } else {
+            format!("[{}](#/view/{})", board.nav, board_id(&board.id))
+        }
+    };
+    let links: Vec<_> = sources.boards.iter().map(link).collect();
+    links.join(" · ") + "\n\n" + &here.description
+}
+
 /// One JSON text a line.
 pub(crate) fn lines(objects: &[Value]) -> String {
     objects.iter().map(|object| canonical(object) + "\n").collect()

@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::canonical;
 use super::source::{Agg, Board, Bucket, CONNECTIONS, Chart, Common, Metric, Panel, Search, Sources};
+use super::{board_id, canonical, navigation_text, search_id};
 
 /// Its versions of the old format, in which it keeps them to this day.
 const VISUALIZATION: (&str, &str) = ("visualization", "7.10.0");
@@ -25,16 +25,8 @@ const SOURCE_INDEX: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
 /// Rarest values shown.
 pub const RAREST: u32 = 25;
 
-fn board_id(id: &str) -> String {
-    format!("tidegate-{id}")
-}
-
 fn panel_id(board: &Board, panel: &str) -> String {
     format!("tidegate-{}-{panel}", board.id)
-}
-
-fn search_id(id: &str) -> String {
-    format!("tidegate-search-{id}")
 }
 
 /// Every object, each after those that it refers to.
@@ -99,18 +91,10 @@ fn vis(id: &str, title: &str, question: &str, state: &Value, meta: &Value, refer
 }
 
 fn navigation(sources: &Sources, here: &Board) -> Value {
-    let link = |board: &Board| {
-        if board.id == here.id {
-            format!("**{}**", board.nav)
-        } else {
-            format!("[{}](#/view/{})", board.nav, board_id(&board.id))
-        }
-    };
-    let links: Vec<_> = sources.boards.iter().map(link).collect();
     let title = format!("{}: navigation", here.title);
     let state = json!({
         "title": title, "type": "markdown", "aggs": [],
-        "params": {"fontSize": 12, "openLinksInNewTab": false, "markdown": links.join(" · ") + "\n\n" + &here.description},
+        "params": {"fontSize": 12, "openLinksInNewTab": false, "markdown": navigation_text(sources, here)},
     });
     vis(&panel_id(here, "navigation"), &title, "", &state, &source("", false), &[])
 }

@@ -487,7 +487,7 @@ impl Ship {
         match why {
             Hold::Unauthorized => self.peer.credentials.remedy(),
             Hold::Forbidden => format!(
-                "grant create_doc and auto_configure on {stream} (Elasticsearch), or the actions of deploy/docs/elasticsearch.md (OpenSearch)"
+                "grant create_doc and auto_configure on {stream} (Elasticsearch), or the actions of the role tidegate-ship (OpenSearch); `tidegate setup --only roles` makes that role"
             ),
             Hold::NoTemplate => {
                 format!("run `tidegate setup`; if a plain index {stream} exists already, delete it after that")

@@ -72,6 +72,8 @@ pub async fn has_template(peer: &Peer, stream: &str) -> Result<bool, Ask> {
     let answer = ask(peer, Method::POST, &format!("/_index_template/_simulate_index/{stream}"), None).await?;
     match answer.status {
         StatusCode::OK => read_template(&answer.body, peer.product()).ok_or_else(|| blind(&answer)),
+        // OpenSearch simulates nothing under a name that is taken.
+        StatusCode::INTERNAL_SERVER_ERROR if answer.error_type() == "illegal_state_exception" => Err(blind(&answer)),
         _ => Err(refused(peer, &answer)),
     }
 }

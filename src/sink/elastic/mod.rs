@@ -125,7 +125,15 @@ pub fn sink(
     outcomes: Outcomes,
 ) -> Result<ElasticSink<impl FnMut(&Event<'_>, &mut Vec<u8>) + Send + use<>>, Error> {
     let mut encoder = ecs::Encoder::new(config.ecs.clone());
-    sink_of(config, runtime, outcomes, move |event, out| encoder.encode(event, out))
+    let capped = Arc::<stats::Counter>::default();
+    let count = Arc::clone(&capped);
+    build(config, runtime, outcomes, capped, move |event, out| {
+        let before = encoder.capped();
+        encoder.encode(event, out);
+        if encoder.capped() > before {
+            count.add(encoder.capped() - before);
+        }
+    })
 }
 
 /// As [`sink`], with another encoder: it appends one JSON object without a newline.
@@ -133,10 +141,23 @@ pub fn sink_of<E>(config: Config, runtime: &Handle, outcomes: Outcomes, encode: 
 where
     E: FnMut(&Event<'_>, &mut Vec<u8>) + Send,
 {
+    build(config, runtime, outcomes, Arc::default(), encode)
+}
+
+fn build<E>(
+    config: Config,
+    runtime: &Handle,
+    outcomes: Outcomes,
+    capped: Arc<stats::Counter>,
+    encode: E,
+) -> Result<ElasticSink<E>, Error>
+where
+    E: FnMut(&Event<'_>, &mut Vec<u8>) + Send,
+{
     let stream = stream(&config.ecs)?;
     let limits = Limits::new(config.batch_bytes, config.batch_lines);
     let gate = Gate::new(config.requests);
-    let stats = Stats::new(Arc::clone(&gate));
+    let stats = Stats::new(Arc::clone(&gate), capped);
     let hosts = Hosts::new(&config.hosts, config.pace)?;
     let credentials = Credentials::new(config.auth.clone());
     let path = format!("/{stream}/_bulk");

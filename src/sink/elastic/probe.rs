@@ -1,6 +1,8 @@
 //! Asks a cluster what `check --connect` tells its user: who it is, whether it lets us in, whether our template is there,
 //! what stands under the stream's name, and whether ids may be looked up after a rollover.
 
+use std::sync::Arc;
+
 use reqwest::{Method, StatusCode};
 
 use super::hosts::Hosts;
@@ -39,7 +41,7 @@ impl Finding {
 /// Tries every host. Nothing is written.
 pub async fn probe(config: &Config) -> Result<Vec<Finding>, Error> {
     let stream = stream(&config.ecs)?;
-    let stats = Stats::new(Gate::new(1));
+    let stats = Stats::new(Gate::new(1), Arc::default());
     let mut findings = Vec::new();
     for host in &config.hosts {
         let hosts = Hosts::new(std::slice::from_ref(host), config.pace)?;
@@ -90,7 +92,7 @@ async fn standing(peer: &Peer, stream: &str, look: Lookup) -> Option<Finding> {
     let blind = |Blind(answer): Blind| {
         let text = format!(
             "{base}: ids cannot be looked up ({answer}), so what is sent again after a rollover may stand there twice; \
-             it is counted. Grant read and view_index_metadata on {stream} to prevent it"
+             it is counted. Grant the rights of the role tidegate-ship-lookup to prevent it"
         );
         (look == Lookup::Auto).then(|| Finding::new(Level::Note, text))
     };

@@ -69,13 +69,16 @@ pub struct Stats {
     /// Dead letters that gave way to newer ones, and their bytes. They were counted as rejected, and stay so.
     pub dead_letter_evicted_documents: Counter,
     pub dead_letter_evicted_bytes: Counter,
+    /// Labels, unknown members, names and texts that documents hold less of than their lines, because they passed a limit.
+    pub capped_values: Arc<Counter>,
     rejected: [Counter; Class::ALL.len()],
     holds: [AtomicU64; Hold::ALL.len()],
     gate: Arc<Gate>,
 }
 
 impl Stats {
-    pub fn new(gate: Arc<Gate>) -> Arc<Self> {
+    /// What the encoder caps is counted by whoever encodes.
+    pub fn new(gate: Arc<Gate>, capped_values: Arc<Counter>) -> Arc<Self> {
         Arc::new(Self {
             requests: Counter::default(),
             uncertain_requests: Counter::default(),
@@ -91,6 +94,7 @@ impl Stats {
             second_copies: Counter::default(),
             dead_letter_evicted_documents: Counter::default(),
             dead_letter_evicted_bytes: Counter::default(),
+            capped_values,
             rejected: Default::default(),
             holds: Default::default(),
             gate,
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_hold_lasts_as_long_as_its_last_batch() {
-        let stats = Stats::new(Gate::new(2));
+        let stats = Stats::new(Gate::new(2), Arc::default());
         assert_eq!(stats.held(), None);
         let one = Holding::new(&stats, Hold::Blocked);
         let two = Holding::new(&stats, Hold::Blocked);

@@ -20,6 +20,8 @@ use crate::support::servers::Server;
 
 /// The most buckets that one panel may make a server build.
 const MOST_BUCKETS: u64 = 4_000;
+/// How long a server may compute one panel over two days of a shop, on a machine that does much else.
+const MOST_MILLISECONDS: u64 = 10_000;
 
 /// Writes documents into a stream and makes them visible.
 #[track_caller]
@@ -49,6 +51,9 @@ pub fn corpus(kind: Kind) -> Option<(&'static Server, String)> {
 #[track_caller]
 fn ask(server: &Server, stream: &str, question: &Question) -> Table {
     let answer = server.ok(Method::POST, &format!("/{stream}/_search"), Some(&request(question, WINDOW)));
+    let took = answer["took"].as_u64();
+    assert!(took.is_some_and(|took| took < MOST_MILLISECONDS), "{took:?} ms: {question:?}");
+    assert_eq!(answer["_shards"]["total"], 1, "no more than the stream's own: {answer}");
     served(question, WINDOW, &answer)
 }
 

@@ -245,3 +245,76 @@ fn kibanas_network_and_hosts_pages_find_what_they_read() {
         assert!(private["v"]["doc_count"].as_u64() > Some(0), "{field}");
     }
 }
+
+/// What the pages read of one document, without which it does not show there or is not counted.
+fn unseen(document: &Value) -> Vec<String> {
+    let at = |field: &str| document.pointer(&format!("/{}", field.replace('.', "/"))).filter(|value| !value.is_null());
+    let mut missing: Vec<String> = [
+        "@timestamp",
+        "host.name",
+        "event.kind",
+        "event.category",
+        "event.type",
+        "event.action",
+        "event.outcome",
+        "event.dataset",
+        "data_stream.dataset",
+        "related.hosts",
+        "observer.type",
+        "orchestrator.cluster.name",
+    ]
+    .into_iter()
+    .filter(|field| at(field).is_none())
+    .map(str::to_owned)
+    .collect();
+    let mut need = |holds: bool, what: &str| {
+        if !holds {
+            missing.push(what.to_owned());
+        }
+    };
+    // An alert would show among the external alerts.
+    need(at("event.kind") == Some(&json!("event")), "event.kind is event");
+    need(at("event.category") == Some(&json!(["network"])), "event.category is network");
+    for side in ["source", "destination"] {
+        let Some(ip) = at(&format!("{side}.ip")) else { continue };
+        let text = ip.as_str().unwrap_or_default();
+        need(text.parse::<std::net::IpAddr>().is_ok(), "an address that is one");
+        need(
+            at("related.ip").and_then(Value::as_array).is_some_and(|all| all.contains(ip)),
+            "related.ip holds both ends",
+        );
+        need(at("network.type").is_some(), "network.type");
+    }
+    let number = |field: &str| at(field).and_then(Value::as_u64);
+    let ends = ["source.ip", "destination.ip", "source.port", "destination.port"];
+    let transport = at("network.transport").and_then(Value::as_str).unwrap_or_default();
+    if ends.iter().all(|field| at(field).is_some()) && matches!(transport, "tcp" | "udp" | "sctp") {
+        need(at("network.community_id").is_some(), "network.community_id");
+    }
+    if let (Some(sent), Some(received)) = (number("source.bytes"), number("destination.bytes")) {
+        // No more than a field of type long holds.
+        let sum = sent.saturating_add(received).min(i64::MAX.unsigned_abs());
+        need(number("network.bytes") == Some(sum), "network.bytes is the sum of both sides");
+    }
+    missing
+}
+
+#[test]
+fn every_flow_shows_in_kibanas_network_and_hosts_pages() {
+    let mut flows = 0;
+    for document in crate::setup::corpus::golden() {
+        let document: Value = serde_json::from_str(&document).expect("JSON");
+        if document["event"]["kind"] == "pipeline_error" {
+            continue;
+        }
+        flows += 1;
+        assert_eq!(unseen(&document), [""; 0], "{document:#}");
+    }
+    assert!(flows > 100, "{flows}");
+    // And what is missing is seen.
+    let whole = &crate::setup::corpus::golden()[0];
+    for (from, to) in [("\"event\"", "\"occurrence\""), ("\"related\"", "\"relatives\""), ("\"host\":", "\"hosts\":")] {
+        let less = serde_json::from_str(&whole.replace(from, to)).expect("JSON");
+        assert_ne!(unseen(&less), [""; 0], "{from}");
+    }
+}

@@ -9,10 +9,10 @@ use tidegate::net::tls::TlsConfig;
 use tidegate::setup::boards::install::{Config, InstallError, Options, Summary, run};
 
 /// Request line, headers in lower case, body.
-type Request = (String, String, String);
+pub type Request = (String, String, String);
 
 /// Answers each request by `answer`, and keeps it.
-fn stand_in(answer: impl Fn(&Request) -> (u16, String) + Send + 'static) -> (String, Arc<Mutex<Vec<Request>>>) {
+pub fn stand_in(answer: impl Fn(&Request) -> (u16, String) + Send + 'static) -> (String, Arc<Mutex<Vec<Request>>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let url = format!("http://{}/s/soc", listener.local_addr().expect("an address"));
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -58,7 +58,7 @@ fn install(url: &str, options: Options) -> (Result<Summary, InstallError>, Strin
     (summary, String::from_utf8(said).expect("UTF-8"))
 }
 
-fn status(version: &str) -> (u16, String) {
+pub fn status(version: &str) -> (u16, String) {
     (200, format!(r#"{{"name":"x","version":{{"number":"{version}"}}}}"#))
 }
 

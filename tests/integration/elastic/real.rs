@@ -84,7 +84,6 @@ pub(crate) use on_both;
 
 on_both!(
     setup_twice_changes_nothing_the_second_time,
-    what_others_own_is_refused,
     batches_arrive_once,
     every_golden_document_fits_the_mapping,
     a_refused_document_is_put_away_and_the_rest_arrives,
@@ -104,27 +103,6 @@ fn setup_twice_changes_nothing_the_second_time(kind: Kind) {
         said.contains("would update index template logs-calico.flow:\nPUT /_index_template/logs-calico.flow\n{"),
         "{said}"
     );
-}
-
-fn what_others_own_is_refused(kind: Kind) {
-    let Some(server) = plain(kind) else { return };
-    let name = namespace("tidegate-test-other");
-    let path = format!("/_component_template/{name}");
-    let foreign = json!({"template": {"settings": {"number_of_shards": 1}}, "_meta": {"managed_by": "somebody"}});
-    server.ok(Method::PUT, &path, Some(&foreign));
-    let object = setup::Object { what: setup::What::Component, name, body: json!({"template": {}}) };
-    let fresh = setup::Object { name: format!("{}-fresh", object.name), ..object.clone() };
-    let wire = wire(server, Auth::None);
-    let apply = |objects: &[setup::Object], options| block(setup::apply(&wire, objects, options, &mut Vec::new()));
-
-    let error = apply(&[fresh.clone(), object.clone()], Options::default()).expect_err("it is not ours");
-    assert!(error.to_string().starts_with(&format!("{path} is managed by somebody; ")), "{error}");
-    assert_eq!(server.call(Method::GET, &fresh.path(), None).0, 404, "nothing was written");
-
-    let forced = apply(std::slice::from_ref(&object), Options { force: true, dry_run: false }).expect("forced");
-    assert_eq!(forced.updated, 1);
-    assert_eq!(apply(&[object], Options::default()).expect("ours now").unchanged, 1);
-    server.ok(Method::DELETE, &path, None);
 }
 
 fn batches_arrive_once(kind: Kind) {

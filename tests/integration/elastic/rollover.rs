@@ -320,6 +320,14 @@ fn where_the_server_would_make_a_plain_index_nothing_is_written_before_the_templ
         lane.expect(5, 0, 0);
         assert_eq!(fake.asked().is_empty(), root == ELASTICSEARCH, "{:?}", fake.asked());
     }
+    // Nor who may ask for the template and not for what is there. OpenSearch simulates nothing under a name that is taken,
+    // and the lane asked again for ever.
+    let fake = FakeBulk::start_as(OPENSEARCH, |_| Act::Take);
+    fake.put_under_the_name(Name::Stream);
+    fake.refuse("_resolve", 403);
+    let mut lane = Lane::new(&fake.url, quick);
+    lane.send(0..5);
+    lane.expect(5, 0, 0);
 }
 
 /// Somebody deletes the stream and its template while we ship: one request goes astray, the next is not sent.

@@ -1,13 +1,23 @@
 //! Documents that would have broken, or grown, a mapping: none is refused, none is ignored, nothing grows.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use std::net::IpAddr;
 
-use super::{Peer, beside_others, convert, ignored, line, mapping, stream};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use tidegate::net::auth::Auth;
+use tidegate::setup::{self, Choice, IndexMode, Options};
+
+use super::{Peer, apart, beside_others, block, connect, convert, ignored, line, mapping, stream};
+use crate::support::reduce::reduce;
 use crate::support::root;
 use crate::support::servers::Server;
 
-super::on_all!(hostile_documents_are_taken_and_nothing_grows, every_fixture_lands_with_nothing_ignored);
+super::on_all!(
+    hostile_documents_are_taken_and_nothing_grows,
+    every_fixture_lands_with_nothing_ignored,
+    what_comes_back_is_what_was_sent,
+);
 
 fn labels(labels: &[String]) -> Value {
     json!({"source_labels": {"labels": labels}})
@@ -32,7 +42,9 @@ fn hostile() -> Vec<String> {
         line(&json!({"new_field": deep(30)})),
         line(&json!({"a.b": 1, "a": {"b": 2}, "": 3, ".": 4, "..": 5, " ": 6})),
     ];
-    // 10,000 label keys, ten a flow.
+    // 10,000 label keys in one flow, of which the encoder keeps a part, and as many more, ten a flow.
+    let wide: Vec<String> = (0..10_000).map(|key| format!("wide-{key}=v")).collect();
+    lines.push(line(&labels(&wide)));
     lines.extend((0..1_000).map(|flow| {
         let keys: Vec<String> = (0..10).map(|key| format!("example.com/key-{flow}-{key}=v")).collect();
         line(&labels(&keys))
@@ -73,10 +85,8 @@ fn found(server: &Server, stream: &str, field: &str, value: &str) -> u64 {
         .expect("a total")
 }
 
-fn every_fixture_lands_with_nothing_ignored(peer: Peer) {
-    let Some(server) = peer.ready() else { return };
-    let _guard = beside_others();
-    let stream = stream("fixtures");
+/// Every golden document.
+pub fn golden() -> Vec<String> {
     let mut documents = Vec::new();
     for entry in std::fs::read_dir(root().join("fixtures/flows")).expect("fixtures") {
         let Ok(text) = std::fs::read_to_string(entry.expect("an entry").path().join("expected.ecs.jsonl")) else {
@@ -85,6 +95,82 @@ fn every_fixture_lands_with_nothing_ignored(peer: Peer) {
         documents.extend(text.lines().map(str::to_owned));
     }
     assert!(documents.len() > 50, "{}", documents.len());
-    all_taken(&server.bulk(&stream, &documents));
+    documents
+}
+
+fn every_fixture_lands_with_nothing_ignored(peer: Peer) {
+    let Some(server) = peer.ready() else { return };
+    let _guard = beside_others();
+    let stream = stream("fixtures");
+    all_taken(&server.bulk(&stream, &golden()));
     assert_eq!(ignored(server, &stream), [""; 0]);
+}
+
+/// What LogsDB rebuilds: an address or a number is what it means, a list of one is its member, and labels with dots in their
+/// names are nested where no other label is in the way. Of members of a line that we do not
+/// know, lists lose shape and order, and numbers are texts: that there are some is all that is compared.
+fn as_rebuilt(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => match &items[..] {
+            [one] => as_rebuilt(one),
+            items => items.iter().map(as_rebuilt).collect(),
+        },
+        Value::Object(members) => {
+            let rebuilt = |(name, value): (&String, &Value)| match name.as_str() {
+                "extra" => (name.clone(), json!(value.is_object())),
+                "labels" => (name.clone(), Value::Object(leaves("", value))),
+                _ => (name.clone(), as_rebuilt(value)),
+            };
+            members.iter().map(rebuilt).collect()
+        }
+        Value::String(text) => {
+            text.parse::<IpAddr>().map_or_else(|_| value.clone(), |ip| json!(ip.to_canonical().to_string()))
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number that a float holds")]
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => json!(float as i64),
+            _ => value.clone(),
+        },
+        _ => value.clone(),
+    }
+}
+
+/// Values by their names with dots.
+fn leaves(path: &str, value: &Value) -> Map<String, Value> {
+    let Value::Object(members) = value else { return Map::from_iter([(path.to_owned(), value.clone())]) };
+    let path = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    members.iter().flat_map(|(name, value)| leaves(&path(name), value)).collect()
+}
+
+/// The source as it is stored, which is what was sent, and as LogsDB rebuilds it: the fixtures, and labels whose names hold
+/// one another.
+fn what_comes_back_is_what_was_sent(peer: Peer) {
+    let Some(server) = peer.server() else { return };
+    let (wire, product) = connect(server, Auth::None).expect("a connection");
+    let mut documents = golden();
+    documents.extend(convert(&hostile()[..12]));
+    for mode in [IndexMode::Standard, IndexMode::Logsdb] {
+        let choice = Choice { index_mode: mode, ..Choice::default() };
+        let Ok(objects) = setup::catalogue(product, &choice, false) else {
+            assert!(!peer.is_elasticsearch());
+            continue;
+        };
+        let (objects, stream) = apart(reduce(product.kind, objects), &format!("back{mode:?}").to_lowercase());
+        block(setup::apply(&wire, &objects, Options::default(), &mut Vec::new())).expect("installed");
+        all_taken(&server.bulk(&stream, &documents));
+        let answer = server.ok(Method::GET, &format!("/{stream}/_search?size=10000"), None);
+        let rebuilt = |value: &Value| if mode == IndexMode::Logsdb { as_rebuilt(value) } else { value.clone() };
+        let hits = answer["hits"]["hits"].as_array().expect("hits");
+        let mut back: Vec<Value> = hits.iter().map(|hit| rebuilt(&hit["_source"])).collect();
+        for text in &documents {
+            let sent: Value = serde_json::from_str(text).expect("JSON");
+            let found = back.iter().position(|back| *back == rebuilt(&sent));
+            let near = || back.iter().find(|back| back["event"]["id"] == sent["event"]["id"]);
+            let at = found.unwrap_or_else(|| {
+                panic!("{mode:?}: {:#} came back as {:#}", rebuilt(&sent), near().unwrap_or(&Value::Null))
+            });
+            back.swap_remove(at);
+        }
+        assert_eq!(back, [Value::Null; 0]);
+    }
 }

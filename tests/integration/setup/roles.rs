@@ -1,23 +1,28 @@
 //! Least privilege on servers with security: each role is enough for its work, and each right less fails, with a message
 //! that names it. Under Elasticsearch the roles are those of API keys, as we write them; under OpenSearch they are roles.
 
+use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidegate::net::auth::Auth;
 use tidegate::net::product::Kind;
-use tidegate::setup::{self, Object, Options, What};
+use tidegate::setup::{self, HISTORY, NAME, Object, Options, What};
 use tidegate::unit::SecretRef;
 
 use super::{block, connect, convert, line};
 use crate::support::reduce::reduce;
 use crate::support::servers::{self, Server};
-use crate::support::{run, temp_dir};
+use crate::support::{Running, SOON, free_port, http_get, root, run, temp_dir, tidegate, wait_for, wait_until};
 
 /// Above ours, and for the probe's streams alone: other tests want this server without our templates.
 const TEMPLATE: &str = "tidegate-test-roles";
 const SHIPPED: &str = "logs-calico.flow-tidegate_verify_roles";
+/// What the agent says when a right is missing.
+const TO_SHIP: &str = "\"remedy\":\"grant create_doc and auto_configure on";
+const TO_LOOK: &str = "\"remedy\":\"grant read and view_index_metadata on the stream";
 
 /// Our mapping in a template of its own; put there once by the administrator.
 fn probe_template(server: &Server, kind: Kind) {
@@ -119,35 +124,62 @@ impl<'a> Holder<'a> {
         if bad.is_empty() { Ok(()) } else { Err(bad.join("\n")) }
     }
 
-    /// One document into a stream that is new.
-    fn ships(&self, name: &str) -> Result<(), String> {
-        let stream = format!("{SHIPPED}_{name}_{}", std::process::id());
-        let document = &convert(&[line(&json!({}))])[0];
-        let body = format!("{{\"create\":{{}}}}\n{document}\n");
-        let body = Some(("application/x-ndjson", body));
-        let path = format!("/{stream}/_bulk");
-        let (status, answer) = self.server.call_as(Some((&self.name, &self.secret)), Method::POST, &path, body);
-        match answer["items"][0]["create"]["status"].as_u64().unwrap_or(status.into()) {
-            201 => Ok(()),
-            status => Err(format!("{status}: {answer}")),
+    /// The built agent with these rights and no state, over one line of a log.
+    fn agent(&self, place: &Path, namespace: &str, timeout: &str) -> (Command, u16) {
+        let port = free_port();
+        let secret = json!({"file": match &self.auth {
+            Auth::ApiKey(SecretRef::File(file)) | Auth::Basic { password: SecretRef::File(file), .. } => file,
+            _ => panic!("a secret in a file"),
+        }});
+        let auth = match self.kind {
+            Kind::Elasticsearch => json!({"api_key": secret}),
+            Kind::OpenSearch => json!({"basic": {"username": self.name, "password": secret}}),
+        };
+        let config = json!({
+            "cluster": "c", "node": "n", "listen": format!("127.0.0.1:{port}"),
+            "state_dir": place.join(format!("state-{port}")), "sources": [{"path": place.join("flows.log")}],
+            "sinks": {"elasticsearch": {"hosts": [self.server.url()], "namespace": namespace, "timeout": timeout,
+                "auth": auth, "tls": {"ca_file": self.server.told.ca}}},
+        });
+        std::fs::write(place.join("flows.log"), line(&json!({})) + "\n").expect("a log");
+        let file = place.join(format!("tidegate-{port}.json"));
+        std::fs::write(&file, config.to_string()).expect("a configuration");
+        (tidegate(&["run", "-c", file.to_str().expect("UTF-8")]), port)
+    }
+
+    /// The agent delivers, into a stream that is new; or what it says and shows when it holds.
+    fn ships(&self, place: &Path, namespace: &str) -> Result<(), String> {
+        let (mut command, port) = self.agent(place, namespace, "60s");
+        let agent = Running::start(&mut command);
+        let metric = |metrics: &str, line: &str| metrics.lines().any(|of| of == line);
+        wait_for("a delivery or a hold", 2 * SOON, || {
+            let (_, metrics) = http_get(port, "/metrics")?;
+            let delivered = metric(&metrics, "tidegate_lane_delivered_lines_total{lane=\"elasticsearch\"} 1");
+            let held = metric(&metrics, "tidegate_elastic_held 1.0").then(|| agent.said());
+            let held = held.filter(|said| said.contains("\"hold\":\"forbidden\""));
+            if delivered { Some(Ok(())) } else { held.map(Err) }
+        })
+    }
+
+    /// The agent meets its own document, which stands in an older backing index, and finds it; or what it says instead.
+    fn looks_up(&self, place: &Path, namespace: &str) -> Result<(), String> {
+        let stream = format!("{NAME}-{namespace}");
+        let once = |agent: (Command, u16)| {
+            let ran = Running::start({ agent }.0.args(["--once", "--timeout", "40s"])).wait(3 * SOON);
+            if ran.code() == Some(0) { Ok(ran.stderr) } else { Err(format!("{}: {}", ran.status, ran.stderr)) }
+        };
+        once(self.agent(place, namespace, "60s"))?;
+        self.server.ok(Method::POST, &format!("/{stream}/_rollover"), None);
+        // Nothing is remembered, as its state is another. A look waits for the time that a request may take.
+        let said = once(self.agent(place, namespace, "5s"))?;
+        match self.server.count(&stream) {
+            1 => Ok(()),
+            count => Err(format!("{count} copies: {said}")),
         }
     }
 
-    /// What the look-up before a resend asks: the backing indices, and one of their documents.
-    fn looks_up(&self, stream: &str) -> Result<(), String> {
-        let (status, answer) = self.call(Method::GET, &format!("/_resolve/index/{stream}"), None);
-        let backing = &answer["data_streams"][0]["backing_indices"];
-        let Some(backing) = backing.as_str().or_else(|| backing[0].as_str()) else {
-            return Err(format!("resolve {status}: {answer}"));
-        };
-        let ids = json!({"docs": [{"_index": backing, "_id": "x", "_source": false}]});
-        let (status, answer) = self.call(Method::POST, "/_mget", Some(&ids));
-        let error = &answer["docs"][0]["error"];
-        if status == 200 && error.is_null() { Ok(()) } else { Err(format!("mget {status}: {answer}")) }
-    }
-
-    fn searches(&self, stream: &str) -> Result<(), String> {
-        let (status, answer) = self.call(Method::GET, &format!("/{stream}/_search"), None);
+    fn asks(&self, path: &str) -> Result<(), String> {
+        let (status, answer) = self.call(Method::GET, path, None);
         if status == 200 { Ok(()) } else { Err(format!("{status}: {answer}")) }
     }
 }
@@ -157,17 +189,29 @@ fn story(server: &Server, kind: Kind, rights: &[(&str, &str, &str, &str)]) {
     let folder = temp_dir();
     let shipped = format!("{SHIPPED}_seed_{}", std::process::id());
     server.bulk(&shipped, &convert(&[line(&json!({}))]));
+    let history = format!("{HISTORY}-roles-{}", std::process::id());
+    server.ok(Method::PUT, &format!("/{history}"), None);
     let attempt = |role: &Object, work: &str, name: &str| -> Result<(), String> {
         let holder = Holder::new(server, kind, role, folder.path());
-        assert_eq!(holder.kind, kind);
+        let (place, namespace) =
+            (temp_dir(), format!("tidegate_verify_roles_{name}_{}", std::process::id()).replace('-', "_"));
         match work {
             "install" => holder.installs(),
             "verify" => holder.verifies(),
-            "ship" => holder.ships(name),
-            "look up" => holder.looks_up(&shipped),
-            _ => holder.searches(&shipped),
+            "ship" => holder.ships(place.path(), &namespace),
+            "look up" => holder.looks_up(place.path(), &namespace),
+            "see fields" => holder.asks(&format!("/{shipped}/_mapping")),
+            "see names" => holder.asks(&format!("/_resolve/index/{shipped}")),
+            "read history" => holder.asks(&format!("/{history}/_search")),
+            "guard" => {
+                let (status, answer) =
+                    holder.call(Method::POST, &format!("/_index_template/_simulate_index/{SHIPPED}_new"), None);
+                if status == 200 { Ok(()) } else { Err(format!("{status}: {answer}")) }
+            }
+            _ => holder.asks(&format!("/{shipped}/_search")),
         }
     };
+    let guard = (kind == Kind::OpenSearch).then_some(("tidegate-ship", "guard"));
     for (name, work) in [
         ("tidegate-setup", "install"),
         ("tidegate-setup", "verify"),
@@ -175,19 +219,28 @@ fn story(server: &Server, kind: Kind, rights: &[(&str, &str, &str, &str)]) {
         ("tidegate-ship-lookup", "ship"),
         ("tidegate-ship-lookup", "look up"),
         ("tidegate-read", "search"),
-    ] {
-        let done = attempt(&role(kind, name), work, &format!("all_{}", work.replace(' ', "")));
+        ("tidegate-read", "read history"),
+        ("tidegate-read", "see fields"),
+        ("tidegate-read", "see names"),
+    ]
+    .into_iter()
+    .chain(guard)
+    {
+        let done = attempt(&role(kind, name), work, &format!("all_{name}_{}", work.replace(' ', "")));
         assert_eq!(done, Ok(()), "{name}: {work}");
     }
     // And none is for more than its work.
-    for (name, work) in [
-        ("tidegate-ship", "install"),
-        ("tidegate-ship", "search"),
-        ("tidegate-ship", "look up"),
-        ("tidegate-read", "ship"),
-        ("tidegate-read", "install"),
+    for (name, work, told) in [
+        ("tidegate-ship", "install", "grant "),
+        ("tidegate-ship", "search", "security_exception"),
+        ("tidegate-ship", "look up", TO_LOOK),
+        ("tidegate-ship", "read history", "security_exception"),
+        ("tidegate-read", "ship", TO_SHIP),
+        ("tidegate-read", "install", "grant "),
     ] {
-        assert!(attempt(&role(kind, name), work, "more").is_err(), "{name} can {work}");
+        let done = attempt(&role(kind, name), work, &format!("more_{name}_{}", work.replace(' ', "")));
+        let error = done.expect_err(&format!("{name} can {work}"));
+        assert!(error.contains(told), "{name}: {work}: no {told:?} in {error}");
     }
     for (number, (name, right, work, told)) in rights.iter().enumerate() {
         let error = attempt(&without(&role(kind, name), right), work, &format!("less_{number}"));
@@ -200,8 +253,7 @@ fn story(server: &Server, kind: Kind, rights: &[(&str, &str, &str, &str)]) {
 fn elasticsearch_each_right_is_needed() {
     let Some(server) = servers::elasticsearch_secure() else { return };
     // Not here, as the small server has no such thing: manage_ilm, manage_ingest_pipelines, manage_transform, delete_index,
-    // and the rights on tidegate-history-*, which only a transform uses. The look-up needs no view_index_metadata on 9.2.8,
-    // where `read` resolves names, too; it stays for what older versions are documented to want.
+    // and the rights of tidegate-setup on tidegate-history-*, which only a transform uses.
     story(
         server,
         Kind::Elasticsearch,
@@ -212,10 +264,13 @@ fn elasticsearch_each_right_is_needed() {
             ("tidegate-setup", "auto_configure", "verify", "grant create_doc and auto_configure"),
             ("tidegate-setup", "read", "verify", "grant read"),
             ("tidegate-setup", "view_index_metadata", "verify", "grant view_index_metadata"),
-            ("tidegate-ship", "create_doc", "ship", "security_exception"),
-            ("tidegate-ship", "auto_configure", "ship", "security_exception"),
-            ("tidegate-ship-lookup", "read", "look up", "mget"),
+            ("tidegate-ship", "create_doc", "ship", TO_SHIP),
+            ("tidegate-ship", "auto_configure", "ship", TO_SHIP),
+            ("tidegate-ship-lookup", "read", "look up", TO_LOOK),
+            ("tidegate-ship-lookup", "view_index_metadata", "look up", TO_LOOK),
             ("tidegate-read", "read", "search", "security_exception"),
+            ("tidegate-read", "read", "read history", "security_exception"),
+            ("tidegate-read", "view_index_metadata", "see fields", "security_exception"),
         ],
     );
 }
@@ -239,13 +294,17 @@ fn opensearch_each_right_is_needed() {
             ("tidegate-setup", "indices:data/read/search", "verify", "grant read"),
             ("tidegate-setup", "indices:admin/mappings/get", "verify", "indices:admin/mappings/get"),
             ("tidegate-setup", "indices:admin/data_stream/delete", "verify", "indices:admin/data_stream/delete"),
-            ("tidegate-ship", "indices:data/write/bulk", "ship", "security_exception"),
-            ("tidegate-ship", "indices:data/write/bulk*", "ship", "security_exception"),
-            ("tidegate-ship", "indices:admin/create", "ship", "security_exception"),
-            ("tidegate-ship", "indices:data/write/index", "ship", "security_exception"),
-            ("tidegate-ship-lookup", "indices:admin/resolve/index", "look up", "resolve"),
-            ("tidegate-ship-lookup", "indices:data/read/mget", "look up", "mget"),
-            ("tidegate-ship-lookup", "indices:data/read/mget*", "look up", "mget"),
+            ("tidegate-ship", "indices:data/write/bulk", "ship", TO_SHIP),
+            ("tidegate-ship", "indices:data/write/bulk*", "ship", TO_SHIP),
+            ("tidegate-ship", "indices:admin/create", "ship", TO_SHIP),
+            ("tidegate-ship", "indices:data/write/index", "ship", TO_SHIP),
+            ("tidegate-ship", "indices:admin/index_template/simulate_index", "guard", "security_exception"),
+            ("tidegate-ship-lookup", "indices:admin/resolve/index", "look up", TO_LOOK),
+            ("tidegate-ship-lookup", "indices:monitor/settings/get", "look up", TO_LOOK),
+            ("tidegate-ship-lookup", "indices:data/read/mget", "look up", TO_LOOK),
+            ("tidegate-ship-lookup", "indices:data/read/mget*", "look up", TO_LOOK),
+            ("tidegate-read", "indices:admin/mappings/get", "see fields", "security_exception"),
+            ("tidegate-read", "read", "read history", "security_exception"),
             ("tidegate-read", "read", "search", "security_exception"),
         ],
     );
@@ -279,6 +338,12 @@ fn roles_are_installed(server: &Server, right: &str) {
 #[test]
 fn elasticsearch_roles_are_installed() {
     let Some(server) = servers::elasticsearch_secure() else { return };
+    // The first key makes the server's index of security, which answers 503 for a moment, whoever asks.
+    let key = setup::api_key(&role(Kind::Elasticsearch, "tidegate-read"));
+    wait_until("the index of security", SOON, || {
+        let made = server.call(Method::POST, "/_security/api_key", Some(&key)).0 < 300;
+        made && server.call(Method::GET, "/_security/role/tidegate-read", None).0 != 503
+    });
     roles_are_installed(server, "grant manage_security");
 }
 
@@ -286,4 +351,45 @@ fn elasticsearch_roles_are_installed() {
 fn opensearch_roles_are_installed() {
     let Some(server) = servers::opensearch_secure() else { return };
     roles_are_installed(server, "plugins.security.restapi.roles_enabled");
+}
+
+/// The rights of each role, from its file.
+fn rights(kind: Kind) -> String {
+    let quoted = |list: &Value| {
+        let items = list.as_array().into_iter().flatten().filter_map(Value::as_str).map(|item| format!("`{item}`"));
+        items.collect::<Vec<_>>().join(", ")
+    };
+    let (title, cluster, indices, names, may) = match kind {
+        Kind::Elasticsearch => ("Elasticsearch", "cluster", "indices", "names", "privileges"),
+        Kind::OpenSearch => {
+            ("OpenSearch", "cluster_permissions", "index_permissions", "index_patterns", "allowed_actions")
+        }
+    };
+    let mut out = format!("\n| {title} | on the cluster | on indices |\n|---|---|---|\n");
+    for role in setup::roles(kind) {
+        let entries = role.body[indices].as_array().into_iter().flatten();
+        let entries: Vec<_> =
+            entries.map(|entry| format!("{}: {}", quoted(&entry[names]), quoted(&entry[may]))).collect();
+        let _ = writeln!(out, "| `{}` | {} | {} |", role.name, quoted(&role.body[cluster]), entries.join("<br>"));
+    }
+    out
+}
+
+/// The page lists what the files hold, and every role.
+#[test]
+fn the_page_lists_every_right() {
+    const BEGIN: &str = "<!-- built from mappings/roles: begin -->\n";
+    const END: &str = "\n<!-- built from mappings/roles: end -->";
+    let path = "deploy/docs/elasticsearch.md";
+    let page = std::fs::read_to_string(root().join(path)).expect("the page");
+    let (head, rest) = page.split_once(BEGIN).expect("the mark of its begin");
+    let (_, tail) = rest.split_once(END).expect("the mark of its end");
+    let tables = rights(Kind::Elasticsearch) + &rights(Kind::OpenSearch);
+    crate::boards::built::assert_file(path, &format!("{head}{BEGIN}{tables}{END}{tail}"));
+    let roles = setup::files(setup::NEWEST[0], &setup::Choice::default(), &[setup::Part::Roles]).expect("files");
+    let key = roles.iter().find(|(name, _)| name.ends_with("api-key-tidegate-ship-lookup.json")).expect("a key");
+    assert!(head.contains(&format!("@DIR/{} ", key.0)), "{}", key.0);
+    for role in setup::roles(Kind::Elasticsearch) {
+        assert!(head.contains(&format!("| `{}` | ", role.name)), "what {} is for", role.name);
+    }
 }

@@ -209,6 +209,11 @@ impl FakeBulk {
         } else if path.contains("/_simulate_index/") {
             match self.name() {
                 Name::NoTemplate => "{}".to_owned(),
+                // As OpenSearch does.
+                name if stands || name == Name::PlainIndex => {
+                    let error = r#"{"error":{"type":"illegal_state_exception","reason":"scripted"},"status":500}"#;
+                    return answer(stream, 500, &[], error);
+                }
                 _ => r#"{"template":{"mappings":{"_data_stream_timestamp":{"enabled":true}}}}"#.to_owned(),
             }
         } else if path.contains("/_data_stream/") {

@@ -252,7 +252,7 @@ impl Ship {
     fn tell_blind(&self, why: &Blind) {
         self.tell("blind", |lane, stream| {
             let answer = why.0.as_str();
-            let remedy = "grant read and view_index_metadata on the stream, see deploy/docs/elasticsearch.md";
+            let remedy = "grant read and view_index_metadata on the stream (Elasticsearch), or the actions of the role tidegate-ship-lookup (OpenSearch); `tidegate setup --only roles` makes that role";
             tracing::warn!(
                 lane,
                 stream,
