@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{AgentError, LaneEnd, Runtime};
-use crate::encode::cef;
+use crate::encode::record::Filter;
 use crate::lane::{
     Before, ExitOnPanic, Fill, Lane, LaneConfig, Memory, Outcomes, PANIC_EXIT_CODE, Settled, Sink, Source as _, Taken,
     Ticket, Wake, Zones,
@@ -352,13 +352,13 @@ impl<K: Sink> Sink for Windowed<K> {
 /// Counts what would be sent.
 struct DryRun {
     /// Of a SIEM.
-    filter: Option<cef::Filter>,
+    filter: Option<Filter>,
     outcomes: Outcomes,
     lines: usize,
 }
 
 impl DryRun {
-    fn new(filter: Option<cef::Filter>, outcomes: Outcomes) -> Self {
+    fn new(filter: Option<Filter>, outcomes: Outcomes) -> Self {
         Self { filter, outcomes, lines: 0 }
     }
 }

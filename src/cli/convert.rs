@@ -7,13 +7,12 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use super::lines::{Line, Lines};
+use super::events::{Complaints, Events};
+use super::lines::Lines;
 use super::{Exit, check};
 use crate::config::Surroundings;
-use crate::decode::decode;
-use crate::encode::{cef, ecs};
-use crate::model::{Body, Event, FileKey, LineId, Origin, RawLine, filler};
-use crate::zone;
+use crate::encode::{ecs, record};
+use crate::model::{Body, Event};
 
 /// Convert flow lines on standard input to what the lanes would send
 ///
@@ -61,15 +60,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(node) = args.node.clone().or_else(|| Surroundings::read().into_node()) else {
         anyhow::bail!("neither --node nor NODE_NAME is given, and the host has no name; give --node");
     };
-    let mut converter = Converter {
-        writer: Writer::new(args.to),
-        zones,
-        cluster: &args.cluster,
-        node: &node,
-        key: None,
-        scratch: String::new(),
-        complaints: Complaints::default(),
-    };
+    let mut writer = Writer::new(args.to);
+    let mut events = Events::new(zones.as_ref(), &args.cluster, &node);
+    let mut complaints = Complaints::default();
     let mut lines = Lines::new(std::io::stdin().lock());
     let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     loop {
@@ -78,72 +71,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             out.flush()?;
         }
         let Some(line) = lines.next()? else { break };
-        out.write_all(converter.convert(&line))?;
+        writer.buffer.clear();
+        events.line(&line, &mut complaints, |event| writer.write(event));
+        out.write_all(&writer.buffer)?;
     }
     out.flush()?;
-    Ok(converter.complaints.end())
-}
-
-struct Converter<'a> {
-    writer: Writer,
-    zones: Option<zone::Table>,
-    cluster: &'a str,
-    node: &'a str,
-    /// Known from the first line on.
-    key: Option<FileKey>,
-    scratch: String,
-    complaints: Complaints,
-}
-
-impl Converter<'_> {
-    /// What is to be written for a line, newline and all; perhaps nothing.
-    fn convert(&mut self, line: &Line<'_>) -> &[u8] {
-        self.writer.buffer.clear();
-        match *line {
-            Line::Whole { offset, bytes } => {
-                let key = *self.key.get_or_insert_with(|| FileKey::new(self.cluster, self.node, bytes));
-                // Blank lines are not read.
-                let hole = filler(bytes);
-                if !bytes[hole..].trim_ascii().is_empty() {
-                    self.line(key, offset + hole as u64, &bytes[hole..]);
-                }
-            }
-            Line::TooLong { offset, bytes, head } => {
-                self.key.get_or_insert_with(|| FileKey::new(self.cluster, self.node, head));
-                self.complaints.add(offset, format_args!("the line has {bytes} bytes, more than 1 MiB"));
-            }
-        }
-        &self.writer.buffer
-    }
-
-    fn line(&mut self, key: FileKey, offset: u64, bytes: &[u8]) {
-        let origin = |end_time| Origin {
-            cluster: self.cluster,
-            node: self.node,
-            path: None,
-            offset,
-            id: LineId::new(end_time, key, offset, bytes),
-            read_at_ms: None,
-        };
-        match decode(bytes, &mut self.scratch) {
-            Ok(flow) => {
-                let zones = self.zones.as_ref().map(|table| table.classify(&flow));
-                self.writer.flow(&Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones });
-            }
-            Err(error) => {
-                let message = error.message.clone();
-                let raw = RawLine {
-                    original: String::from_utf8_lossy(bytes),
-                    error_type: error.kind,
-                    error_message: error.message,
-                };
-                let event = Event { origin: origin(None), body: Body::Raw(&raw), zones: None };
-                if !self.writer.raw(&event) {
-                    self.complaints.add(offset, format_args!("no flow: {message}"));
-                }
-            }
-        }
-    }
+    Ok(complaints.end())
 }
 
 /// The encoder of the chosen form.
@@ -154,56 +87,29 @@ struct Writer {
 
 enum Encoder {
     Ecs(Box<ecs::Encoder>),
-    Cef(Box<cef::Encoder>, cef::Filter),
+    Cef(Box<record::Encoder>, record::Filter),
 }
 
 impl Writer {
     fn new(form: Form) -> Self {
         let encoder = match form {
             Form::Ecs => Encoder::Ecs(Box::new(ecs::Encoder::new(ecs::Config::default()))),
-            Form::Cef => Encoder::Cef(Box::new(cef::Encoder::new(cef::Config::default())), cef::Filter::default()),
+            Form::Cef => {
+                Encoder::Cef(Box::new(record::Encoder::new(record::Config::default())), record::Filter::default())
+            }
         };
         Self { encoder, buffer: Vec::new() }
     }
 
-    fn flow(&mut self, event: &Event<'_>) {
+    /// Appends what the form has for an event; false when it has no place for lines that are no flows.
+    fn write(&mut self, event: &Event<'_>) -> bool {
         match &mut self.encoder {
             Encoder::Ecs(encoder) => encoder.encode(event, &mut self.buffer),
+            Encoder::Cef(..) if matches!(event.body, Body::Raw(_)) => return false,
             Encoder::Cef(encoder, filter) if filter.takes(event) => encoder.encode(event, &mut self.buffer),
-            Encoder::Cef(..) => return,
+            Encoder::Cef(..) => return true,
         }
-        self.buffer.push(b'\n');
-    }
-
-    /// Whether this form has a place for lines that are no flows.
-    fn raw(&mut self, event: &Event<'_>) -> bool {
-        let Encoder::Ecs(encoder) = &mut self.encoder else { return false };
-        encoder.encode(event, &mut self.buffer);
         self.buffer.push(b'\n');
         true
-    }
-}
-
-/// Lines that were skipped: the first few are told, all are counted.
-#[derive(Debug, Default)]
-struct Complaints {
-    count: u64,
-}
-
-const TOLD: u64 = 20;
-
-impl Complaints {
-    fn add(&mut self, offset: u64, what: std::fmt::Arguments<'_>) {
-        self.count += 1;
-        if self.count <= TOLD {
-            eprintln!("skipped the line at byte {offset}: {what}");
-        }
-    }
-
-    fn end(&self) -> Exit {
-        if self.count > TOLD {
-            eprintln!("skipped {} lines, of which the first {TOLD} are told above", self.count);
-        }
-        if self.count == 0 { Exit::Done } else { Exit::Partial }
     }
 }

@@ -68,8 +68,8 @@ pub struct ConfigArgs {
     /// SIEM receiver; repeatable
     ///
     /// relp+tls://HOST:2514, relp://HOST:2514, tls://HOST:6514, tcp://HOST:514, udp://HOST:514, unix:///dev/log or
-    /// unix-stream:///PATH, with options such as ?header=3164&framing=lf&name=soc&facility=local4&verdict=deny and
-    /// &failover=URL for each further receiver. The receivers of the file are not used then.
+    /// unix-stream:///PATH, with options such as ?profile=qradar, ?format=leef&header=3164&framing=lf&name=soc&facility=local4&verdict=deny
+    /// and &failover=URL for each further receiver. The receivers of the file are not used then.
     #[arg(long, value_name = "URL", env = "TIDEGATE_SIEM", value_delimiter = ',', help_heading = "Above the file")]
     siem: Vec<String>,
 
@@ -204,7 +204,7 @@ fn list<T>(items: &[T], value: impl Fn(&T) -> Value) -> Option<Value> {
 }
 
 /// A path that does not exist yet has no canonical form, so only its beginning is made absolute.
-fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -10,12 +10,16 @@ mod connect;
 mod convert;
 mod dead_letter;
 mod demo;
+mod dictionary;
+mod events;
 mod input;
 mod lines;
 mod progress;
+mod render;
 mod replay;
 mod run;
 mod setup;
+mod siem;
 mod version;
 mod zones;
 
@@ -25,7 +29,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Forwards Calico flow logs from a Kubernetes node: every flow to Elasticsearch as an ECS document, every flow that
-/// crosses a security zone to the SIEM as CEF over syslog.
+/// crosses a security zone to the SIEM as a record over syslog.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",
@@ -53,6 +57,8 @@ enum Verb {
     Check(check::Args),
     Config(config::Args),
     Convert(convert::Args),
+    Render(render::Args),
+    Siem(siem::Args),
     Zones(zones::Args),
     Setup(Box<setup::Args>),
     Demo(demo::Args),
@@ -124,6 +130,8 @@ fn dispatch(verb: &Verb, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Verb::Check(args) => check::run(args, matches),
         Verb::Config(args) => config::run(args, matches),
         Verb::Convert(args) => convert::run(args),
+        Verb::Render(args) => render::run(args, matches),
+        Verb::Siem(args) => siem::run(args),
         Verb::Zones(args) => zones::run(args),
         Verb::Setup(args) => setup::run(args, matches),
         Verb::Demo(args) => demo::run(args),

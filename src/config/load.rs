@@ -12,7 +12,7 @@ use super::overrides::Override;
 use super::scalar::{Listen, Size, Span};
 use super::shape::Config;
 use super::url::{HttpUrl, SiemUrl};
-use super::{rules, schema};
+use super::{profile, rules, schema};
 use crate::yaml::{self, Document, Place, Problem, Severity};
 
 /// Everything that a configuration is made from. It can be loaded again when the file has changed.
@@ -96,6 +96,8 @@ impl Input {
         }
         self.override_all(&mut layers, &mut problems);
         self.name_the_node(&mut layers);
+        let presets = profile::apply(&mut layers.tree);
+        layers.set.extend(presets.into_iter().map(|(path, name)| (path, Origin::Profile(name))));
         judge_forms(&layers, &mut problems);
         let config = judge_rules(&layers, self.without_sources, &mut problems);
         sort(&mut problems);
@@ -159,6 +161,11 @@ impl Layers {
         let (origin, place) = match (self.setter(&path), &self.file) {
             (Some(Origin::Flag(name) | Origin::Env(name)), _) => (Some(name.clone()), None),
             (Some(Origin::HostName), _) => (Some("host name".to_owned()), None),
+            // The place of the word that stands for it.
+            (Some(Origin::Profile(_)), Some((name, document))) => (
+                Some(name.clone()),
+                path.rsplit_once('.').and_then(|(at, _)| place(document, &format!("{at}.profile"))),
+            ),
             (_, Some((name, document))) => (Some(name.clone()), place(document, &path)),
             (_, None) => (None, None),
         };

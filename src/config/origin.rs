@@ -14,6 +14,8 @@ pub enum Origin {
     Env(String),
     File(Place),
     HostName,
+    /// What a SIEM receiver's `profile` stands for.
+    Profile(String),
     Default,
 }
 

@@ -103,7 +103,7 @@ fn receiver(text: &str) -> Result<Value, String> {
     for (key, value) in options {
         let value = value.as_str();
         match key.as_str() {
-            "name" | "facility" | "verdict" => siem[&key] = json!(value),
+            "name" | "profile" | "format" | "facility" | "verdict" => siem[&key] = json!(value),
             // Given once for each further receiver, in order.
             "failover" => match siem["failover"].as_array_mut() {
                 Some(list) => list.push(json!(value)),
@@ -111,10 +111,8 @@ fn receiver(text: &str) -> Result<Value, String> {
             },
             "header" => siem[&key] = json!(header(value)?),
             "framing" => siem[&key] = json!(framing(value)?),
-            "format" if value == "cef" => {}
-            "format" => return Err(format!("the format {} is not known; write format=cef", quoted(value))),
             _ => {
-                let known = "header, framing, format, name, facility, verdict and failover";
+                let known = "profile, format, header, framing, name, facility, verdict and failover";
                 return Err(format!("the option {} is not known; there are {known}", quoted(&key)));
             }
         }
@@ -168,7 +166,9 @@ mod tests {
         check("tls://siem", Ok(json!({"name": "siem-6514", "url": "tls://siem:6514"})));
         check(
             "tcp://10.0.0.7:514?header=3164&framing=lf&format=cef",
-            Ok(json!({"name": "10.0.0.7-514", "url": "tcp://10.0.0.7:514", "header": "rfc3164", "framing": "lf"})),
+            Ok(
+                json!({"name": "10.0.0.7-514", "url": "tcp://10.0.0.7:514", "header": "rfc3164", "framing": "lf", "format": "cef"}),
+            ),
         );
         check(
             "udp://[2001:db8::1]:514?name=soc&verdict=deny&facility=local4",
@@ -181,8 +181,11 @@ mod tests {
         );
         check("tcp://siem?header=1", Err("write header=5424, header=3164 or header=3164-tagged"));
         check("tcp://siem?framing=crlf", Err("write framing=octet-counting or framing=lf"));
-        check("tcp://siem?format=leef", Err("write format=cef"));
-        check("tcp://siem?heade=1", Err("there are header, framing"));
+        check(
+            "tcp://siem?format=leef&profile=qradar",
+            Ok(json!({"name": "siem-514", "url": "tcp://siem:514", "format": "leef", "profile": "qradar"})),
+        );
+        check("tcp://siem?heade=1", Err("there are profile, format, header, framing"));
     }
 
     #[test]

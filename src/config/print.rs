@@ -33,6 +33,7 @@ impl Loaded {
             Origin::Flag(name) => name,
             Origin::Env(name) => format!("environment {name}"),
             Origin::File(place) => format!("{file}:{place}"),
+            Origin::Profile(name) => format!("profile {name}"),
             Origin::HostName => "host name".to_owned(),
             Origin::Default => "default".to_owned(),
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::shape::{self, Config, Elasticsearch, SecretFrom, Siem, SiemTls, Tls};
 use super::url::{SiemUrl, Transport};
-use crate::encode::{self, cef, ecs};
+use crate::encode::{self, ecs, leef, record};
 use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
 use crate::setup;
@@ -68,7 +68,7 @@ fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
         }),
         facility: shape.facility.code(),
         tls: siem_tls(&shape.tls),
-        cef: cef(shape),
+        record: record(shape),
         filter: filter(shape),
         replay_records: shape.replay.records.into(),
         replay_age: shape.replay.age.0,
@@ -196,33 +196,56 @@ fn ecs(shape: &Elasticsearch) -> ecs::Config {
     }
 }
 
-fn cef(shape: &Siem) -> cef::Config {
-    cef::Config {
-        ipv6: match shape.ipv6 {
-            shape::Ipv6::C6a => cef::Ipv6::C6a,
-            shape::Ipv6::Native => cef::Ipv6::Native,
-        },
-        bytes: match shape.bytes {
-            shape::Bytes::Spec => cef::Bytes::Spec,
-            shape::Bytes::Session => cef::Bytes::Session,
-        },
-        process_args: process_args(shape.process_args),
-        max_record: shape.max_record.bytes(),
-        ..cef::Config::default()
+/// What stands between LEEF's keys; `None` when it cannot.
+pub fn delimiter(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        b"tab" => Some(leef::TAB),
+        [octet] if leef::DELIMITERS.as_bytes().contains(octet) => Some(*octet),
+        _ => None,
     }
 }
 
-fn filter(shape: &Siem) -> cef::Filter {
-    cef::Filter {
+/// What a destination's records are.
+pub fn record(shape: &Siem) -> record::Config {
+    record::Config {
+        format: match shape.format {
+            shape::Format::Cef => record::Format::Cef,
+            // The rules let no other delimiter pass.
+            shape::Format::Leef => {
+                record::Format::Leef { delimiter: delimiter(&shape.leef_delimiter).unwrap_or(leef::TAB) }
+            }
+            shape::Format::StructuredData => {
+                record::Format::StructuredData { enterprise_id: shape.enterprise_id, text: shape.message_text }
+            }
+            shape::Format::EcsJson => record::Format::EcsJson { cookie: shape.cee_cookie },
+        },
+        vendor: shape.device_vendor.clone(),
+        product: shape.device_product.clone(),
+        ipv6: match shape.ipv6 {
+            shape::Ipv6::C6a => record::Ipv6::C6a,
+            shape::Ipv6::Native => record::Ipv6::Native,
+        },
+        bytes: match shape.bytes {
+            shape::Bytes::Spec => record::Bytes::Spec,
+            shape::Bytes::Session => record::Bytes::Session,
+        },
+        process_args: process_args(shape.process_args),
+        max_record: shape.max_record.bytes(),
+        ..record::Config::default()
+    }
+}
+
+fn filter(shape: &Siem) -> record::Filter {
+    record::Filter {
         verdict: match shape.verdict {
-            shape::Verdict::Any => cef::Verdict::Any,
-            shape::Verdict::Allow => cef::Verdict::Allow,
-            shape::Verdict::Deny => cef::Verdict::Deny,
+            shape::Verdict::Any => record::Verdict::Any,
+            shape::Verdict::Allow => record::Verdict::Allow,
+            shape::Verdict::Deny => record::Verdict::Deny,
         },
         unknown: shape.unknown,
         connections: match shape.connections {
-            shape::Connections::One => cef::Connections::One,
-            shape::Connections::Both => cef::Connections::Both,
+            shape::Connections::One => record::Connections::One,
+            shape::Connections::Both => record::Connections::Both,
         },
     }
 }
@@ -283,7 +306,7 @@ mod tests {
         assert_eq!(a.1.targets, [syslog::Target::Udp { host: "::1".into(), port: 514 }]);
         assert_eq!((a.1.header, a.1.facility), (syslog::Header::Rfc3164Tagged, 20));
         assert_eq!(b.1.targets, [syslog::Target::Unix { path: "/dev/log".into() }]);
-        assert_eq!((c.1.framing, c.1.filter.verdict), (Some(syslog::Framing::Lf), cef::Verdict::Deny));
+        assert_eq!((c.1.framing, c.1.filter.verdict), (Some(syslog::Framing::Lf), record::Verdict::Deny));
         let three = [
             syslog::Target::Tcp { host: "h".into(), port: 514 },
             syslog::Target::RelpTls { host: "i".into(), port: 2514 },

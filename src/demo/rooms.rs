@@ -3,7 +3,7 @@
 use super::receivers::{check_document, check_record};
 use super::traffic::{Expected, Traffic, Zone};
 use crate::decode;
-use crate::encode::{cef, ecs};
+use crate::encode::{ecs, record};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Body, Event, FileKey, LineId, Origin, RawLine, ZonePair};
 use crate::zone::Table;
@@ -49,7 +49,7 @@ fn lines_are_what_they_are_meant_to_be() {
         let name = |zone: Option<Zone>| zone.map_or(UNKNOWN_ZONE, Zone::name);
         let zones = ZonePair { source: name(expected.zones.0), dest: name(expected.zones.1) };
         assert_eq!(event.zones, expected.flow.then_some(zones), "{line}");
-        assert_eq!(cef::Filter::default().takes(event), expected.siem, "{line}");
+        assert_eq!(record::Filter::default().takes(event), expected.siem, "{line}");
     });
 }
 
@@ -67,7 +67,7 @@ fn documents_pass_the_receiver() {
 
 #[test]
 fn records_pass_the_receiver() {
-    let mut encoder = cef::Encoder::new(cef::Config::default());
+    let mut encoder = record::Encoder::new(record::Config::default());
     let mut record = Vec::new();
     each_event(|line, event, expected| {
         if !expected.siem {

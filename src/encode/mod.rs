@@ -3,7 +3,9 @@
 pub mod cef;
 pub mod ecs;
 pub mod json;
+pub mod leef;
 pub mod record;
+pub mod structured_data;
 
 /// What to do with process arguments, which often hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,10 +1,11 @@
-//! An ordinary line costs no allocation on its way from the file's bytes into the request's body.
+//! An ordinary line costs no allocation on its way from the file's bytes into the request's body, or into a record.
 
 use std::fs;
 use std::path::Path;
 
 use tidegate::decode::Decoder;
 use tidegate::encode::ecs::{Config, Encoder};
+use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin};
 use tidegate::sink::elastic::batch::{Builder, Limits};
 use tidegate::zone::Table;
@@ -46,6 +47,36 @@ impl Lane {
     }
 }
 
+/// What a SIEM lane does with a flow, whether it crosses zones or not.
+#[test]
+fn a_record_of_any_format_allocates_nothing() {
+    let formats = [
+        Format::Cef,
+        Format::Leef { delimiter: b'\t' },
+        Format::StructuredData { enterprise_id: 32473, text: true },
+        Format::EcsJson { cookie: true },
+    ];
+    let lines = ordinary();
+    for format in formats {
+        let mut encoder = record::Encoder::new(record::Config { format, ..record::Config::default() });
+        let (mut decoder, mut scratch, mut out) = (Decoder::default(), String::new(), Vec::new());
+        let mut rounds = |rounds: u64| {
+            for (round, line) in (0..rounds).flat_map(|round| lines.iter().map(move |line| (round, line))) {
+                let flow = decoder.decode(line, &mut scratch).expect("a flow");
+                let id = LineId::new(flow.end_time, FileKey(1), round, line);
+                let origin = Origin { cluster: "c", node: "n", path: None, offset: round, id, read_at_ms: Some(1) };
+                out.clear();
+                let zones = Some(tidegate::model::ZonePair { source: "a", dest: "b" });
+                encoder.encode(&Event { origin, body: Body::Flow(&flow), zones }, &mut out);
+                decoder.give_back(flow);
+            }
+        };
+        rounds(20);
+        let counted = allocation_counter::measure(|| rounds(20));
+        assert_eq!(counted.count_total, 0, "{format:?}");
+    }
+}
+
 fn fixtures() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
@@ -56,11 +87,15 @@ fn lines(case: &str) -> Vec<Vec<u8>> {
     input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
+fn ordinary() -> Vec<Vec<u8>> {
+    let cases = ["level-0-allow", "level-1", "aggregated-allow", "denied-at-source", "dest-domains", "services"];
+    cases.iter().flat_map(|case| lines(case)).collect()
+}
+
 #[test]
 fn the_steady_state_allocates_nothing() {
     let mut lane = Lane::new();
-    let cases = ["level-0-allow", "level-1", "aggregated-allow", "denied-at-source", "dest-domains", "services"];
-    let lines: Vec<Vec<u8>> = cases.iter().flat_map(|case| lines(case)).collect();
+    let lines = ordinary();
     // More than a batch, so that every buffer has its size.
     lane.take_all(&lines, 400);
     assert_eq!(lane.decoder.take_slow(), 0, "these lines are for the scanner");

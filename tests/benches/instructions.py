@@ -16,10 +16,10 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-STEPS = ["read", "decode", "id", "community-id", "classify", "cef", "ecs", "batch"]
+STEPS = ["read", "decode", "id", "community-id", "classify", "cef", "leef", "structured-data", "ecs-json", "ecs", "batch"]
 # What a step does before its own work.
-BEFORE = {"decode": "read", "id": "decode", "community-id": "decode", "classify": "decode", "cef": "id", "ecs": "id",
-          "batch": "ecs"}
+BEFORE = {"decode": "read", "id": "decode", "community-id": "decode", "classify": "decode", "cef": "id", "leef": "id",
+          "structured-data": "id", "ecs-json": "id", "ecs": "id", "batch": "ecs"}
 LINES = 2000
 
 

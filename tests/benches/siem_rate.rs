@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tidegate::decode::decode;
-use tidegate::encode::cef::{Connections, Filter};
+use tidegate::encode::record::{Connections, Filter};
 use tidegate::lane::{Before, Outcomes, Sink as _, Taken};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin, ZonePair};
 use tidegate::sink::syslog::{self, Config, Target};

@@ -2,7 +2,7 @@
 //!
 //! usage: steps STEP LINES INPUT [ZONES]
 //!
-//! Steps: read (nothing but split), decode, id, community-id, ecs, batch (ecs and gzip 1), classify, cef. Each does what it
+//! Steps: read (nothing but split), decode, id, community-id, ecs, batch (ecs and gzip 1), classify, cef, leef, structured-data, ecs-json. Each does what it
 //! needs of those before; the difference to the step before it is its own cost. Prints nothing but a number that keeps the
 //! compiler from leaving the work out.
 
@@ -10,7 +10,8 @@ use std::error::Error;
 use std::fs;
 
 use tidegate::decode::Decoder;
-use tidegate::encode::{cef, ecs};
+use tidegate::encode::ecs;
+use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, Flow, LineId, Origin, ZonePair, net};
 use tidegate::sink::elastic::batch::{Builder, Limits};
 use tidegate::zone::Table;
@@ -43,7 +44,7 @@ enum Step {
     Classify,
     Ecs,
     Batch,
-    Cef,
+    Record,
 }
 
 struct Work {
@@ -51,13 +52,19 @@ struct Work {
     decoder: Decoder,
     zones: Option<Table>,
     ecs: ecs::Encoder,
-    cef: cef::Encoder,
+    record: record::Encoder,
     batch: Builder,
     out: Vec<u8>,
 }
 
 impl Work {
     fn new(step: &str, zones: Option<Table>) -> Result<Self, Box<dyn Error>> {
+        let format = match step {
+            "leef" => Format::Leef { delimiter: b'\t' },
+            "structured-data" => Format::StructuredData { enterprise_id: 32473, text: true },
+            "ecs-json" => Format::EcsJson { cookie: false },
+            _ => Format::Cef,
+        };
         let step = match step {
             "read" => Step::Read,
             "decode" => Step::Decode,
@@ -66,7 +73,7 @@ impl Work {
             "classify" => Step::Classify,
             "ecs" => Step::Ecs,
             "batch" => Step::Batch,
-            "cef" => Step::Cef,
+            "cef" | "leef" | "structured-data" | "ecs-json" => Step::Record,
             other => return Err(format!("no step {other:?}").into()),
         };
         Ok(Self {
@@ -74,7 +81,7 @@ impl Work {
             decoder: Decoder::default(),
             zones,
             ecs: ecs::Encoder::new(ecs::Config::default()),
-            cef: cef::Encoder::new(cef::Config::default()),
+            record: record::Encoder::new(record::Config { format, ..record::Config::default() }),
             batch: Builder::new(1, Limits::new(1 << 20, 2_000)),
             out: Vec::new(),
         })
@@ -90,11 +97,11 @@ impl Work {
             Step::Decode => flow.bytes_in.unwrap_or(0),
             Step::CommunityId => community_id(&flow),
             Step::Classify => self.zones.as_ref().map_or(0, |zones| zones.classify(&flow).source.len() as u64),
-            Step::Id | Step::Ecs | Step::Batch | Step::Cef => {
+            Step::Id | Step::Ecs | Step::Batch | Step::Record => {
                 let id = LineId::new(flow.end_time, FileKey(1), offset, line);
                 let (path, read_at_ms) = (Some("/var/log/calico/flowlogs/flows.log"), Some(1_767_225_600_123));
                 let origin = Origin { cluster: "bench", node: "bench-node", path, offset, id, read_at_ms };
-                let zones = (self.step == Step::Cef).then_some(ZonePair { source: "shop", dest: "payments" });
+                let zones = (self.step == Step::Record).then_some(ZonePair { source: "shop", dest: "payments" });
                 self.event(&Event { origin, body: Body::Flow(&flow), zones })
             }
         };
@@ -106,7 +113,7 @@ impl Work {
         self.out.clear();
         match self.step {
             Step::Ecs => self.ecs.encode(event, &mut self.out),
-            Step::Cef => self.cef.encode(event, &mut self.out),
+            Step::Record => self.record.encode(event, &mut self.out),
             Step::Batch => {
                 self.batch.add(event.origin.id.as_str(), |out| self.ecs.encode(event, out));
                 if self.batch.is_full() {

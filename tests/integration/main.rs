@@ -16,6 +16,7 @@ mod kills;
 mod kube;
 mod layers;
 mod letters;
+mod render;
 mod restart;
 mod scenarios;
 mod setup;

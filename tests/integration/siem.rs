@@ -5,6 +5,7 @@
 mod faults;
 mod golden;
 mod lane;
+mod pages;
 mod parsers;
 mod properties;
 mod proxy;

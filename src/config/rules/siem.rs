@@ -1,9 +1,13 @@
 //! Rules of `sinks.siem[]`.
 
 use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
+use crate::config::rooms;
 use crate::config::scalar::{Size, Span};
-use crate::config::shape::{Siem, SiemTls};
+use crate::config::shape::{Format, Header, Siem, SiemTls};
 use crate::config::url::{SiemUrl, Transport};
+use crate::encode::leef;
+use crate::encode::record::MAX_DEVICE;
+use crate::encode::structured_data::DOCUMENTATION_ID;
 
 /// The name becomes part of a file name and of metric labels.
 const LONGEST_NAME: usize = 64;
@@ -29,7 +33,7 @@ fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
         Some(url) => receivers(at, siem, url, found),
     }
     tls(&format!("{at}.tls"), &siem.tls, found);
-    found.size(format!("{at}.max_record"), siem.max_record, Size::kib(1), Size::kib(64));
+    record(at, siem, found);
     found.span(format!("{at}.replay.age"), siem.replay.age, Span::seconds(0), TEN_MINUTES);
     found.span(format!("{at}.timeout"), siem.timeout, SECOND, TEN_MINUTES);
     if siem.failback != Span::seconds(0) {
@@ -37,6 +41,40 @@ fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
     }
     if siem.reconnect != Span::seconds(0) {
         found.span(format!("{at}.reconnect"), siem.reconnect, Span::seconds(10), Span::seconds(24 * 3600));
+    }
+}
+
+fn record(at: &str, siem: &Siem, found: &mut Findings) {
+    let least = Size(rooms::record(siem).format.min_record() as u64);
+    found.size(format!("{at}.max_record"), siem.max_record, least, Size::kib(64));
+    for (key, name) in [("device_vendor", &siem.device_vendor), ("device_product", &siem.device_product)] {
+        if name.trim().is_empty() || name.len() > MAX_DEVICE || name.chars().any(char::is_control) {
+            found.error(
+                format!("{at}.{key}"),
+                format!("write a name of 1 to {MAX_DEVICE} octets without control characters"),
+            );
+        }
+    }
+    if rooms::delimiter(&siem.leef_delimiter).is_none() {
+        found.error(
+            format!("{at}.leef_delimiter"),
+            format!("{:?} cannot stand between keys; write tab, or one of {}", siem.leef_delimiter, leef::DELIMITERS),
+        );
+    }
+    if siem.format != Format::StructuredData {
+        return;
+    }
+    if siem.header != Header::Rfc5424 {
+        found.error(
+            format!("{at}.header"),
+            "structured data stands in the RFC 5424 header only; write header: rfc5424, or another format",
+        );
+    }
+    if siem.enterprise_id == DOCUMENTATION_ID {
+        found.warning(
+            format!("{at}.enterprise_id"),
+            "32473 is reserved for documentation; write your own number (IANA gives one to whoever asks)",
+        );
     }
 }
 

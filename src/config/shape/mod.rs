@@ -15,7 +15,7 @@ pub use elasticsearch::{
     Auth, Basic, Batch, Codec, DeadLetter, DeniedOutcome, Elasticsearch, Frozen, IndexMode, Lifecycle, Lookup, Setup,
     WhenFull,
 };
-pub use siem::{Bytes, Connections, Facility, Framing, Header, Ipv6, Replay, Siem, SiemTls, Verdict};
+pub use siem::{Bytes, Connections, Facility, Format, Framing, Header, Ipv6, Profile, Replay, Siem, SiemTls, Verdict};
 
 use super::scalar::{Listen, Size, Span};
 
@@ -107,7 +107,7 @@ pub struct Sinks {
     /// Every flow, as an ECS document, to Elasticsearch or OpenSearch. The lane is named `elasticsearch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elasticsearch: Option<Elasticsearch>,
-    /// Every flow that crosses a zone, as CEF over syslog. Each receiver is a lane named `siem-<name>`.
+    /// Every flow that crosses a zone, as a record over syslog. Each receiver is a lane named `siem-<name>`.
     pub siem: Vec<Siem>,
 }
 

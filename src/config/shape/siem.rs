@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::ProcessArgs;
 use crate::config::scalar::{Size, Span};
 use crate::config::url::SiemUrl;
+use crate::encode::structured_data::DOCUMENTATION_ID;
 
-/// A SIEM: every flow that crosses a zone, as CEF over syslog.
+/// A SIEM: every flow that crosses a zone, as a record over syslog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name", "url"]))]
@@ -26,6 +27,27 @@ pub struct Siem {
     /// How often a preferred receiver is looked for while another one has the records, 1s to 1h; when it has answered
     /// twice, records go back to it. `0s`: they stay until that connection breaks. Default: `60s`.
     pub failback: Span,
+    /// What suits a kind of receiver, in a word: it stands for values of `format`, `header`, `framing`, `facility`, `ipv6`,
+    /// `bytes`, `cee_cookie` and `max_record` where these are not set. Default: `generic`, which stands for none.
+    pub profile: Profile,
+    /// What a record is: `cef` (CEF:0), `leef` (LEEF 2.0), `structured-data` (an element of RFC 5424 structured data) or
+    /// `ecs-json` (the ECS document on one line). Default: `cef`.
+    pub format: Format,
+    /// Vendor in CEF and LEEF, at most 63 octets. Receivers route by it. Default: `Tidegate`.
+    pub device_vendor: String,
+    /// Product in CEF and LEEF, at most 63 octets. Default: `Tidegate`.
+    pub device_product: String,
+    /// Between LEEF's keys: `tab`, or one of `^ ~ ! # $ % & + , @ *`. A value that holds it gets a space or `_` there.
+    /// Default: `tab`.
+    pub leef_delimiter: String,
+    /// Private enterprise number (IANA) in the id of the structured data, `flow@NUMBER`. Default: `32473`, which is
+    /// reserved for documentation and warns.
+    #[schemars(range(min = 1))]
+    pub enterprise_id: u32,
+    /// Whether a short text for people stands behind the structured data, as the message. Default: `true`.
+    pub message_text: bool,
+    /// Whether the word `@cee:` stands before ECS JSON, by which rsyslog and others know it. Default: `false`.
+    pub cee_cookie: bool,
     /// Syslog header: `rfc5424`; for old receivers `rfc3164`, or `rfc3164-tagged` where the first word is taken for a tag.
     /// Default: `rfc5424`.
     pub header: Header,
@@ -43,15 +65,15 @@ pub struct Siem {
     pub unknown: bool,
     /// `one`: one record a connection, although both of its nodes may report it. `both`: every report. Default: `one`.
     pub connections: Connections,
-    /// Where IPv6 addresses go: `c6a` (`c6a2`, `c6a3`, as CEF:0 has it) or `native` (`src`, `dst`). Default: `c6a`.
+    /// Where IPv6 addresses go in CEF: `c6a` (`c6a2`, `c6a3`, as CEF:0 has it) or `native` (`src`, `dst`). Default: `c6a`.
     pub ipv6: Ipv6,
     /// What CEF `in` counts: `spec`, bytes from source to destination; `session`, bytes received by the source.
     /// Default: `spec`.
     pub bytes: Bytes,
     /// What becomes of process arguments: `keep`, `redact` (their number stays) or `drop`. Default: `redact`.
     pub process_args: ProcessArgs,
-    /// Longest record, header and all, 1KiB to 64KiB; on udp never more than 2KiB. Of a longer one optional keys are
-    /// left out, in a fixed order, and it is counted. Default: `8KiB`.
+    /// Longest record, header and all, 1KiB (of ECS JSON 2KiB) to 64KiB; on udp never more than 2KiB. Of a longer one
+    /// optional keys are left out, in a fixed order, and it is counted. Default: `8KiB`.
     pub max_record: Size,
     /// What is sent again when a connection breaks, because plain syslog has no acknowledgement. RELP has one, and needs
     /// no window.
@@ -72,6 +94,14 @@ impl Default for Siem {
             url: None,
             failover: Vec::new(),
             failback: Span::seconds(60),
+            profile: Profile::default(),
+            format: Format::default(),
+            device_vendor: "Tidegate".to_owned(),
+            device_product: "Tidegate".to_owned(),
+            leef_delimiter: "tab".to_owned(),
+            enterprise_id: DOCUMENTATION_ID,
+            message_text: true,
+            cee_cookie: false,
             header: Header::default(),
             framing: None,
             facility: Facility::default(),
@@ -128,6 +158,33 @@ impl Default for Replay {
     fn default() -> Self {
         Self { records: 10_000, age: Span::seconds(60) }
     }
+}
+
+/// Receivers that have a page in deploy/docs/siem/.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Profile {
+    Arcsight,
+    Sentinel,
+    Qradar,
+    #[serde(rename = "splunk-sc4s")]
+    SplunkSc4s,
+    Elastic,
+    Rsyslog,
+    #[default]
+    Generic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Format {
+    #[default]
+    Cef,
+    Leef,
+    StructuredData,
+    EcsJson,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

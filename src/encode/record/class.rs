@@ -3,7 +3,7 @@
 use crate::model::flow::Action;
 use crate::model::{Body, Event, Flow};
 
-/// One kind of record (`mappings/cef/record.yaml` holds the same table).
+/// One kind of record (`mappings/record/fields.yaml` holds the same table).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Class {
     /// The CEF `deviceEventClassId`: letters, digits, `:` and `-` only.

@@ -1,4 +1,4 @@
-//! Syslog headers: RFC 5424, and RFC 3164 as collectors of CEF take it.
+//! Syslog headers: RFC 5424, and RFC 3164 as collectors of CEF and LEEF take it.
 
 use std::io::Write as _;
 
@@ -15,21 +15,23 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 const MAX_HOSTNAME: usize = 255;
 
 #[derive(Debug)]
-pub(super) struct HeaderWriter {
+pub struct HeaderWriter {
     header: Header,
     facility: u8,
     hostname: String,
     process: u32,
+    /// The record begins with an element of structured data, which follows ours without a space.
+    element: bool,
 }
 
 impl HeaderWriter {
-    pub(super) fn new(header: Header, facility: u8, hostname: &str) -> Self {
-        Self { header, facility, hostname: printable(hostname), process: std::process::id() }
+    pub(super) fn new(header: Header, facility: u8, hostname: &str, element: bool) -> Self {
+        Self { header, facility, hostname: printable(hostname), process: std::process::id(), element }
     }
 
-    /// Writes all that stands before `CEF:`. The time is the event's, in UTC. Gives the sequence number back where the
+    /// Writes all that stands before the record. The time is the event's, in UTC. Gives the sequence number back where the
     /// header has no place for it.
-    pub(super) fn write(&self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
+    pub fn write(&self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
         let pri = self.facility * 8 + severity;
         let time = time_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         // Writing to a Vec never fails.
@@ -39,9 +41,12 @@ impl HeaderWriter {
                 put_rfc3339(out, time);
                 let _ = write!(
                     out,
-                    " {} {APP_NAME} {} {MSGID} [meta sequenceId=\"{sequence}\"] ",
+                    " {} {APP_NAME} {} {MSGID} [meta sequenceId=\"{sequence}\"]",
                     self.hostname, self.process
                 );
+                if !self.element {
+                    out.push(b' ');
+                }
                 None
             }
             Header::Rfc3164 | Header::Rfc3164Tagged => {
@@ -93,7 +98,7 @@ mod tests {
     use super::*;
 
     fn check(header: Header, hostname: &str, time_ms: Option<i64>, expected: &str) {
-        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(header, 16, hostname) };
+        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(header, 16, hostname, false) };
         let mut out = Vec::new();
         let left = writer.write(&mut out, 4, time_ms, 2);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -114,7 +119,7 @@ mod tests {
         let mut their = Vec::new();
         theirs.format(&mut their, Severity::LOG_WARNING, (1, [("meta".to_owned(), meta)].into(), "CEF:0|")).unwrap();
         let mut our = Vec::new();
-        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(Header::Rfc5424, 16, "node-a1") };
+        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(Header::Rfc5424, 16, "node-a1", false) };
         writer.write(&mut our, 4, Some(1_787_390_098_000), 2);
         our.extend_from_slice(b"CEF:0|");
         let words = |text: Vec<u8>| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The SIEM: cross-zone flows as CEF records over syslog, by UDP, TCP, TLS, RELP or a local daemon's socket.
+//! The SIEM: cross-zone flows as records over syslog, by UDP, TCP, TLS, RELP or a local daemon's socket.
 //!
 //! Two halves. [`Syslog`] lives on the lane's thread: it filters, encodes and collects messages in one buffer a batch. One
 //! task on the I/O runtime ([`task`]) connects to one of the receivers, frames and writes, and reads all the time.
@@ -12,7 +12,7 @@
 //! had time to refuse our certificate. Of several receivers one has the records at a time, and what was unsettled with
 //! one is sent to the next. A receiver that is away costs at most [`UNSENT_LIMIT`] octets of memory; the lane then waits.
 //!
-//! Not here: other formats.
+//! Not here: what a record says and in which format (`encode::record`).
 
 mod batch;
 mod connect;
@@ -34,13 +34,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use connect::{ConnectError, ProbeReport, TlsReport, probe};
+pub use header::HeaderWriter;
 pub use stats::{Proof, Stats};
 pub use target::{Framing, Target};
 
 use self::batch::Batch;
-use self::header::HeaderWriter;
 use self::task::Command;
-use crate::encode::cef::{self, Class, Encoder, Frame};
+use crate::encode::record::{self, Class, Encoder, Filter, Frame};
 use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::tls::{self, TlsConfig, TlsError};
@@ -57,7 +57,7 @@ pub const MAX_DATAGRAM: usize = 2048;
 pub enum Header {
     #[default]
     Rfc5424,
-    /// `Mmm dd hh:mm:ss HOST CEF:0|…`: no tag, as ArcSight and Microsoft's collectors expect it.
+    /// `Mmm dd hh:mm:ss HOST CEF:0|…`, no tag, as ArcSight and Microsoft's collectors expect it.
     Rfc3164,
     /// `Mmm dd hh:mm:ss HOST tidegate: CEF:0|…`: for receivers that take the first word for a tag.
     Rfc3164Tagged,
@@ -78,8 +78,9 @@ pub struct Config {
     pub hostname: String,
     /// For `tls` and `relp+tls`.
     pub tls: TlsConfig,
-    pub cef: cef::Config,
-    pub filter: cef::Filter,
+    /// A format that is an element of structured data needs the RFC 5424 header.
+    pub record: record::Config,
+    pub filter: Filter,
     /// A batch is settled when so many records were written after it …
     pub replay_records: u64,
     /// … or so much time has passed.
@@ -109,8 +110,8 @@ impl Config {
             facility: 16,
             hostname: hostname.into(),
             tls: TlsConfig::default(),
-            cef: cef::Config::default(),
-            filter: cef::Filter::default(),
+            record: record::Config::default(),
+            filter: Filter::default(),
             replay_records: 10_000,
             replay_age: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
@@ -126,9 +127,14 @@ impl Config {
         self.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
+    /// What writes the header of each message.
+    pub fn header_writer(&self) -> HeaderWriter {
+        HeaderWriter::new(self.header, self.facility, &self.hostname, self.record.format.is_element())
+    }
+
     /// Octets that a message may have, header included.
-    fn max_message(&self) -> usize {
-        let max = self.cef.max_record.max(cef::MIN_RECORD);
+    pub fn max_message(&self) -> usize {
+        let max = self.record.max_record.max(self.record.format.min_record());
         // Whichever receiver gets it.
         let udp = self.targets.iter().any(|target| matches!(target, Target::Udp { .. }));
         if udp { max.min(MAX_DATAGRAM) } else { max }
@@ -143,6 +149,8 @@ pub enum SyslogError {
     Facility(u8),
     #[error("no receiver is given")]
     NoReceiver,
+    #[error("a record of structured data needs the RFC 5424 header")]
+    NoPlaceForElements,
 }
 
 /// The sink of one SIEM lane. Its task ends when the sink is dropped. Certificates are read now, so that a mistake in
@@ -153,6 +161,9 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
     }
     if config.targets.is_empty() {
         return Err(SyslogError::NoReceiver);
+    }
+    if config.record.format.is_element() && config.header != Header::Rfc5424 {
+        return Err(SyslogError::NoPlaceForElements);
     }
     for host in config.targets.iter().filter(|target| target.is_tls()).filter_map(Target::host) {
         tls::client_config(&config.tls)?;
@@ -179,7 +190,7 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
 /// The lane thread's half.
 #[derive(Debug)]
 pub struct Syslog {
-    filter: cef::Filter,
+    filter: Filter,
     encoder: Encoder,
     header: HeaderWriter,
     max_message: usize,
@@ -207,8 +218,8 @@ impl Syslog {
     ) -> Self {
         Self {
             filter: config.filter,
-            encoder: Encoder::new(config.cef.clone()),
-            header: HeaderWriter::new(config.header, config.facility, &config.hostname),
+            encoder: Encoder::new(config.record.clone()),
+            header: config.header_writer(),
             max_message: config.max_message(),
             sequence: 0,
             open: Batch::default(),
@@ -247,7 +258,7 @@ impl Sink for Syslog {
         let class = Class::of(flow);
         let batch = &mut self.open;
         let start = batch.bytes.len();
-        let time = cef::event_time_ms(event);
+        let time = record::event_time_ms(event);
         let sequence = self.header.write(&mut batch.bytes, class.syslog_severity, time, self.sequence);
         let header = batch.bytes.len() - start;
         let frame = Frame { budget: self.max_message.saturating_sub(header), sequence };

@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use tidegate::decode::calico::cross_check;
 use tidegate::decode::{Decoder, decode};
-use tidegate::encode::cef::{self, Class, Encoder, Frame, MIN_RECORD};
+use tidegate::encode::record::{self, Class, Encoder, Format, Frame, MIN_DOCUMENT, MIN_RECORD};
 use tidegate::encode::{ProcessArgs, ecs};
 use tidegate::lane::{Before, Chunk, Outcomes, Sink as _, Source as _, Ticket};
 use tidegate::model::{
@@ -27,13 +27,16 @@ use tidegate::source::tail::{Config, FileSource, SourceConfig, Start};
 
 pub type Target = fn(&[u8]);
 
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("decode", decode_line),
     ("gzip", gzip_reader),
     ("checkpoint", checkpoint),
     ("spool", damaged_spool),
     ("response", bulk_response),
     ("cef", cef_round_trip),
+    ("leef", leef_record),
+    ("structured-data", structured_data_element),
+    ("ecs-json", ecs_line),
     ("rfc5424", rfc5424_frame),
 ];
 
@@ -268,16 +271,106 @@ impl Fields {
 
 /// A strict parser takes the record; unescaped and escaped again it is the same; nothing in it begins another record.
 fn cef_round_trip(data: &[u8]) {
-    let [size, data @ ..] = data else { return };
+    if let Some((record, _)) = encoded(data, MIN_RECORD, |_| Format::Cef) {
+        check_cef(&record);
+    }
+}
+
+/// The record of a flow in a format that the first octet chooses, never longer than that octet allows.
+fn encoded(data: &[u8], least: usize, format: impl Fn(u8) -> Format) -> Option<(String, u8)> {
+    let [size, data @ ..] = data else { return None };
     let fields = Fields::new(data);
     let flow = fields.flow();
-    let budget = MIN_RECORD + usize::from(*size) * 64;
-    let mut encoder = Encoder::new(cef::Config { process_args: ProcessArgs::Keep, ..cef::Config::default() });
+    let budget = least + usize::from(*size) * 64;
+    let config = record::Config { format: format(*size), process_args: ProcessArgs::Keep, ..record::Config::default() };
     let mut out = Vec::new();
     let frame = Frame { budget, sequence: (*size % 2 == 0).then_some(7) };
-    encoder.encode_flow(&fields.event(&flow), &flow, Class::of(&flow), frame, &mut out);
+    Encoder::new(config).encode_flow(&fields.event(&flow), &flow, Class::of(&flow), frame, &mut out);
     assert!(out.len() <= budget, "{} octets of {budget}", out.len());
-    check_cef(std::str::from_utf8(&out).expect("a record is UTF-8"));
+    Some((String::from_utf8(out).expect("a record is UTF-8"), *size))
+}
+
+/// A strict parser takes the record: seven fields, then keys between the delimiter that the sixth names, with no pipe, no
+/// `=` and no delimiter in a value.
+fn leef_record(data: &[u8]) {
+    let delimiter = |size: u8| if size % 4 < 2 { b'\t' } else { b'^' };
+    let Some((record, size)) = encoded(data, MIN_RECORD, |size| Format::Leef { delimiter: delimiter(size) }) else {
+        return;
+    };
+    let delimiter = char::from(delimiter(size));
+    let lower = record.to_ascii_lowercase();
+    assert!(lower.starts_with("leef:2.0|") && !lower[5..].contains("leef:") && !lower.contains("cef:0"), "{record}");
+    let fields: Vec<&str> = record.split('|').collect();
+    assert_eq!(fields.len(), 7, "{record}");
+    assert_eq!(fields[5], if delimiter == '\t' { "x09" } else { "^" }, "{record}");
+    assert!(!record.chars().any(|c| c.is_control() && c != delimiter), "{record:?}");
+    let mut keys = Vec::new();
+    for pair in fields[6].split(delimiter) {
+        let parts: Vec<&str> = pair.split('=').collect();
+        let [key, value] = parts[..] else { panic!("{pair:?} is no pair: {record}") };
+        assert!(!key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric()), "{key:?}: {record}");
+        assert!(!value.is_empty() && value.trim() == value, "{key} is {value:?}: {record}");
+        assert!(!keys.contains(&key), "{key} stands twice: {record}");
+        keys.push(key);
+    }
+    for key in ["sev", "devTime", "action", "count", "externalId", "srcZone", "dstZone"] {
+        assert!(keys.contains(&key), "{key} is missing: {record}");
+    }
+}
+
+/// A strict parser takes the element, unescaped and escaped again it is the same, and nothing stands in it twice.
+fn structured_data_element(data: &[u8]) {
+    let format = |size: u8| Format::StructuredData { enterprise_id: 32473, text: size % 4 < 2 };
+    let Some((record, size)) = encoded(data, MIN_RECORD, format) else { return };
+    assert!(!record.chars().any(char::is_control), "{record:?}");
+    assert!(!record.to_ascii_lowercase().contains("cef:"), "{record}");
+    let mut rest = record.strip_prefix("[flow@32473").expect("the SD-ID");
+    let mut names = Vec::new();
+    while let Some(param) = rest.strip_prefix(' ') {
+        let (name, value) = param.split_once("=\"").expect("a name and a quote");
+        assert!(!name.is_empty() && name.len() <= 32 && name.bytes().all(|octet| octet.is_ascii_alphanumeric()));
+        let end = unescaped(value, '"').expect("a closing quote");
+        let text = unescape_param(&value[..end]);
+        let again = text.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]");
+        assert_eq!(again, value[..end], "{name}");
+        assert!(!text.is_empty() && text.trim() == text, "{name} is {text:?}");
+        assert!(!names.contains(&name), "{name} stands twice: {record}");
+        names.push(name);
+        rest = &value[end + 1..];
+    }
+    let text = rest.strip_prefix(']').expect("the end of the element");
+    assert_eq!(text.starts_with(" Cross-zone flow "), size % 4 < 2, "{record}");
+    assert!(!text.is_empty() || size % 4 >= 2, "{record}");
+    for name in ["class", "severity", "time", "action", "count", "externalId", "srcZone", "dstZone"] {
+        assert!(names.contains(&name), "{name} is missing: {record}");
+    }
+}
+
+fn unescape_param(value: &str) -> String {
+    let (mut text, mut signs) = (String::new(), value.chars());
+    while let Some(c) = signs.next() {
+        text.push(match c {
+            '\\' => match signs.next() {
+                Some(c @ ('"' | '\\' | ']')) => c,
+                other => panic!("the escape of {other:?} in {value:?}"),
+            },
+            c => c,
+        });
+    }
+    text
+}
+
+/// One line of valid JSON without anything hidden.
+fn ecs_line(data: &[u8]) {
+    let Some((record, size)) = encoded(data, MIN_DOCUMENT, |size| Format::EcsJson { cookie: size % 4 < 2 }) else {
+        return;
+    };
+    assert_eq!(record.starts_with("@cee: "), size % 4 < 2, "{record}");
+    let document = record.strip_prefix("@cee: ").unwrap_or(&record);
+    let json: serde_json::Value = serde_json::from_str(document).expect("JSON");
+    assert!(json["event"]["id"].is_string() && json["observer"]["egress"]["zone"] == "inner", "{record}");
+    assert!(!record.chars().any(char::is_control), "{record:?}");
+    assert!(!record.to_ascii_lowercase().contains("cef:"), "{record}");
 }
 
 /// `CEF:0|…|` and keys, strictly by the standard.

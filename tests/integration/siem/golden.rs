@@ -1,12 +1,13 @@
-//! `fixtures/flows/<case>/input.jsonl` → `expected.cef`, byte for byte: what the SIEM lane sends of a case, one record a
-//! line. A case without zones of its own stands in the shop's. A case of which nothing crosses has no `expected.cef`.
+//! `fixtures/flows/<case>/input.jsonl` → `expected.cef`, `expected.leef`, `expected.sd`, `expected.cee`, byte for byte: what
+//! the SIEM lane sends of a case in each format, one record a line. A case without zones of its own stands in the shop's. A
+//! case of which nothing crosses has none of them.
 //!
 //! `fixtures/cef/all-cross` holds the records of all cases in zones where nearly everything crosses, both halves.
 
 use std::path::{Path, PathBuf};
 
 use tidegate::decode::decode;
-use tidegate::encode::cef::{Config, Connections, Encoder, Filter};
+use tidegate::encode::record::{Config, Connections, Encoder, Filter, Format};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin};
 use tidegate::zone::Table;
 
@@ -47,8 +48,18 @@ pub fn each_event(case: &Path, table: &Table, mut take: impl FnMut(&Event<'_>)) 
     }
 }
 
-pub fn config() -> Config {
-    Config { version: "0.0.0".to_owned(), ..Config::default() }
+/// Every format, with the name of its golden files.
+pub const FORMATS: [(Format, &str); 4] = [
+    (Format::Cef, "expected.cef"),
+    (LEEF, "expected.leef"),
+    (SD, "expected.sd"),
+    (Format::EcsJson { cookie: true }, "expected.cee"),
+];
+pub const LEEF: Format = Format::Leef { delimiter: b'\t' };
+pub const SD: Format = Format::StructuredData { enterprise_id: 32473, text: true };
+
+pub fn config(format: Format) -> Config {
+    Config { format, version: "0.0.0".to_owned(), ..Config::default() }
 }
 
 pub fn cases() -> Vec<PathBuf> {
@@ -61,8 +72,8 @@ pub fn cases() -> Vec<PathBuf> {
 
 /// What the golden file of a case holds: every line that passes the filter. (Folding the traces of one flow is the
 /// sink's.)
-fn records(case: &Path, table: &Table, filter: Filter) -> String {
-    let mut encoder = Encoder::new(config());
+fn records(case: &Path, table: &Table, filter: Filter, format: Format) -> String {
+    let mut encoder = Encoder::new(config(format));
     let mut out = Vec::new();
     each_event(case, table, |event| {
         if filter.takes(event) {
@@ -70,19 +81,21 @@ fn records(case: &Path, table: &Table, filter: Filter) -> String {
             out.push(b'\n');
         }
     });
-    String::from_utf8(out).expect("UTF-8")
+    // The document knows the version of the build.
+    let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
+    String::from_utf8(out).expect("UTF-8").replace(version, "\"version\":\"0.0.0\"")
 }
 
 /// All records in the zones where nearly everything crosses.
-pub fn everything() -> String {
+pub fn everything(format: Format) -> String {
     let (table, filter) = (all_cross(), Filter { connections: Connections::Both, ..Filter::default() });
-    cases().iter().map(|case| records(case, &table, filter)).collect()
+    cases().iter().map(|case| records(case, &table, filter, format)).collect()
 }
 
-/// All golden records.
-pub fn all() -> Vec<String> {
-    let shop: String = cases().iter().map(|case| records(case, &zones_of(case), Filter::default())).collect();
-    shop.lines().chain(everything().lines()).map(str::to_owned).collect()
+/// All golden records of a format.
+pub fn all(format: Format) -> Vec<String> {
+    let shop: String = cases().iter().map(|case| records(case, &zones_of(case), Filter::default(), format)).collect();
+    shop.lines().chain(everything(format).lines()).map(str::to_owned).collect()
 }
 
 fn assert_file(path: &Path, made: &str) {
@@ -102,10 +115,12 @@ fn assert_file(path: &Path, made: &str) {
 
 #[test]
 fn every_case_gives_its_records() {
-    for case in cases() {
-        assert_file(&case.join("expected.cef"), &records(&case, &zones_of(&case), Filter::default()));
+    for (format, name) in FORMATS {
+        for case in cases() {
+            assert_file(&case.join(name), &records(&case, &zones_of(&case), Filter::default(), format));
+        }
+        assert_file(&support::root().join("fixtures/cef/all-cross").join(name), &everything(format));
     }
-    let everything = everything();
-    assert_file(&support::root().join("fixtures/cef/all-cross/expected.cef"), &everything);
+    let everything = everything(Format::Cef);
     assert!(everything.lines().count() >= 60, "the fixtures hold too few cross-zone flows to prove anything");
 }

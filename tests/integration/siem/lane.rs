@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use tidegate::encode::cef::{Connections, Filter};
+use tidegate::encode::record::{Connections, Filter, Format};
 use tidegate::lane::{Outcomes, Sink as _, Taken, Ticket, Wake};
 use tidegate::net::tls::TlsConfig;
 use tidegate::sink::syslog::{self, Config, Syslog, Target};
@@ -26,7 +26,7 @@ pub fn tls(client: Option<&str>) -> TlsConfig {
 pub fn config(target: Target) -> Config {
     Config {
         tls: tls(Some("client")),
-        cef: golden::config(),
+        record: golden::config(Format::Cef),
         filter: Filter { connections: Connections::Both, ..Filter::default() },
         backoff: (Duration::from_millis(10), Duration::from_millis(100)),
         replay_age: Duration::from_secs(3600),
@@ -95,5 +95,5 @@ impl Lane {
 
 /// The golden records of every fixture.
 pub fn expected() -> Vec<String> {
-    golden::everything().lines().map(str::to_owned).collect()
+    golden::everything(Format::Cef).lines().map(str::to_owned).collect()
 }

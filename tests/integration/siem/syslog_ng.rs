@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use tidegate::sink::syslog::{Framing, Target};
+use tidegate::sink::syslog::{self, Framing, Target};
 
+use super::golden;
 use super::lane::{Lane, config, expected};
+use super::parsers::strict_leef;
 use super::receiver::certificates;
 use crate::support::{self, Running, SOON, free_port, temp_dir, wait_until};
 
@@ -59,6 +61,29 @@ fn stores_what_was_meant() {
             let record = line.strip_prefix(&start).unwrap_or_else(|| panic!("{name}: {line}"));
             assert!(golden.any(|golden| golden == record), "{name}: no golden record, or out of order: {record}");
         }
+    }
+}
+
+/// Its key-value parser, told the delimiter, reads from LEEF what a strict reader reads. (Tabs come through its sources
+/// as they are; rsyslog wants to be told.)
+#[test]
+fn its_parser_agrees_on_leef() {
+    let folder = temp_dir();
+    let Some((_running, targets)) = start(&folder) else { return };
+    let [_, tcp, ..] = targets;
+    let mut lane = Lane::new(syslog::Config { record: golden::config(golden::LEEF), ..config(tcp) });
+    let sent = lane.send_all() as usize;
+    assert_eq!(lane.finish(), Some(sent as u64));
+    let parsed = || std::fs::read_to_string(folder.path().join("leef.jsonl")).unwrap_or_default();
+    wait_until("all records", SOON, || parsed().lines().count() >= sent);
+    let mut golden = golden::everything(golden::LEEF).lines().map(str::to_owned).collect::<Vec<_>>().into_iter();
+    for line in parsed().lines() {
+        let theirs: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(line).expect("an object of texts");
+        let same = |record: &String| {
+            strict_leef(record, '\t').into_iter().collect::<std::collections::BTreeMap<_, _>>() == theirs
+        };
+        assert!(golden.any(|record| same(&record)), "no golden record, or out of order: {line}");
     }
 }
 

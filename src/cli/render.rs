@@ -1,0 +1,386 @@
+//! `tidegate render`: flow lines in, records as they would stand on the wire out.
+//!
+//! Nothing is sent. A destination of a configuration file, or a profile and a format given here, says what a record looks
+//! like; [`syslog::Config`] of that destination gives header, filter and limits, so what is printed is what its lane sends.
+//! There are no batches here, so of lines that differ only in their policy trace each has its record.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::ArgMatches;
+use serde_json::{Value, json};
+
+use super::events::{Complaints, Events};
+use super::lines::Lines;
+use super::{Exit, Output, check, dictionary, input};
+use crate::config::shape::{Format, Header, Profile};
+use crate::config::{Config, Input, Origin, Override, Surroundings, What, rooms};
+use crate::encode::record::{Class, Connections, Encoder, Explained, Filter, Frame, Verdict, event_time_ms};
+use crate::model::event::UNKNOWN_ZONE;
+use crate::model::{Body, Event, Flow};
+use crate::sink::syslog;
+
+/// Print flow lines as the records a SIEM would get
+///
+/// Reads files, or standard input, and writes one record a line, its syslog header included. Of a stream, the framing is
+/// left out. Flows that give no record are left out as well; --explain says why. Lines that are no flows are skipped with
+/// a message. Exit code 4: some lines were skipped.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  $ tidegate render --profile qradar --zones zones.yaml flows.log\n  \
+    $ tail -n 20 flows.log | tidegate render -c tidegate.yaml --destination soc --explain")]
+pub struct Args {
+    /// Files with flow lines; none, or -: standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Configuration file with the destination
+    #[arg(short, long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Name of the destination in the configuration; may be left out when there is one
+    #[arg(long, value_name = "NAME", requires = "config")]
+    destination: Option<String>,
+
+    /// What suits a kind of receiver
+    #[arg(long, value_parser = parse::<Profile>, conflicts_with = "config")]
+    profile: Option<Profile>,
+
+    /// Format of the records: cef, leef, structured-data or ecs-json
+    #[arg(long, value_parser = parse::<Format>, conflicts_with = "config")]
+    format: Option<Format>,
+
+    /// Syslog header: rfc5424, rfc3164 or rfc3164-tagged
+    #[arg(long, value_parser = parse::<Header>, conflicts_with = "config")]
+    header: Option<Header>,
+
+    /// Write the record alone, without its syslog header
+    #[arg(long)]
+    message: bool,
+
+    /// Say of each key where it comes from and what became of it, and of each flow without a record why
+    #[arg(long)]
+    explain: bool,
+
+    /// Form of the explanation
+    #[arg(short, long, value_enum, default_value_t, requires = "explain")]
+    output: Output,
+
+    /// Security zones; without them no flow crosses zones
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_ZONES", required_unless_present = "config")]
+    zones: Option<PathBuf>,
+
+    /// Name of the cluster, a part of every event's id [default: that of the configuration, else default]
+    #[arg(long, value_name = "NAME", env = "TIDEGATE_CLUSTER")]
+    cluster: Option<String>,
+
+    /// Name of the node, a part of every event's id [default: that of the configuration, else NODE_NAME of the
+    /// environment, else the host name]
+    #[arg(long, value_name = "NAME", env = "TIDEGATE_NODE")]
+    node: Option<String>,
+}
+
+/// A word of the configuration, by the configuration's own reader.
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(json!(text)).map_err(|error| error.to_string())
+}
+
+pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let Some(loaded) = check::load_or_tell(&input(args, matches))? else { return Ok(Exit::CheckFailed) };
+    let config = loaded.config;
+    let destination = destination(&config, args.destination.as_deref())?;
+    let Some(path) = &config.zones else { anyhow::bail!("no zones are given, so no flow crosses any; give --zones") };
+    let Some(zones) = check::load_zones_or_tell(path)? else { return Ok(Exit::CheckFailed) };
+    let mut renderer = Renderer::new(args, &destination)?;
+    let mut complaints = Complaints::default();
+    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let stdin = [PathBuf::from("-")];
+    for file in if args.files.is_empty() { &stdin } else { &args.files[..] } {
+        let events = Events::new(Some(&zones), &config.cluster, &config.node);
+        if file.as_path() == Path::new("-") {
+            render(std::io::stdin().lock(), events, &mut renderer, &mut complaints, &mut out)?;
+        } else {
+            let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            render(open, events, &mut renderer, &mut complaints, &mut out)?;
+        }
+    }
+    out.flush()?;
+    Ok(complaints.end())
+}
+
+fn render(
+    stream: impl Read,
+    mut events: Events<'_>,
+    renderer: &mut Renderer,
+    complaints: &mut Complaints,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut lines = Lines::new(stream);
+    loop {
+        if !lines.has_line() {
+            out.flush()?;
+        }
+        let Some(line) = lines.next()? else { return Ok(()) };
+        renderer.text.clear();
+        events.line(&line, complaints, |event| renderer.take(event));
+        out.write_all(&renderer.text)?;
+    }
+}
+
+/// The configuration to take the destination from: the file's, or one made of what the flags say.
+fn input(args: &Args, matches: &ArgMatches) -> Input {
+    let mut overrides = Vec::new();
+    if args.config.is_none() {
+        // Nothing is connected to. A stream, since datagrams would bound the record's length.
+        let mut url = "tcp://receiver.invalid?name=render".to_owned();
+        let mut add = |key: &str, word: Option<Value>| {
+            if let Some(Value::String(word)) = word {
+                url.push_str(&format!("&{key}={word}"));
+            }
+        };
+        add("profile", args.profile.map(|word| json!(word)));
+        add("format", args.format.map(|word| json!(word)));
+        add("header", args.header.map(|word| json!(word)));
+        overrides.push(Override { what: What::Receivers(vec![url]), origin: Origin::Flag("--format".to_owned()) });
+    }
+    let mut above = |id: &str, path: &'static str, value: Option<Value>| {
+        overrides.extend(value.map(|value| input::above(matches, id, path, value)));
+    };
+    above("zones", "zones", args.zones.as_deref().map(|path| json!(input::absolute(path))));
+    above("cluster", "cluster", args.cluster.as_ref().map(|name| json!(name)));
+    above("node", "node", args.node.as_ref().map(|name| json!(name)));
+    Input { file: args.config.clone(), overrides, surroundings: Surroundings::read(), without_sources: true }
+}
+
+fn destination(config: &Config, name: Option<&str>) -> anyhow::Result<syslog::Config> {
+    let names = || config.sinks.siem.iter().map(|siem| siem.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut all = rooms::syslog(config).into_iter().map(|(_, sink)| sink);
+    let found = match name {
+        Some(name) => all.find(|sink| sink.name == name),
+        None if all.len() == 1 => all.next(),
+        None => None,
+    };
+    match (found, name) {
+        (Some(sink), _) => Ok(sink),
+        (None, _) if config.sinks.siem.is_empty() => anyhow::bail!("the configuration has no SIEM destination"),
+        (None, Some(name)) => anyhow::bail!("no SIEM destination is named {name:?}; there are {}", names()),
+        (None, None) => anyhow::bail!("there are several SIEM destinations; give --destination, one of {}", names()),
+    }
+}
+
+struct Renderer {
+    filter: Filter,
+    encoder: Encoder,
+    header: Option<syslog::HeaderWriter>,
+    max_message: usize,
+    sequence: u32,
+    explain: Option<Output>,
+    /// Where each fact comes from.
+    dictionary: dictionary::Record,
+    text: Vec<u8>,
+}
+
+impl Renderer {
+    fn new(args: &Args, destination: &syslog::Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            filter: destination.filter,
+            encoder: Encoder::new(destination.record.clone()),
+            header: (!args.message).then(|| destination.header_writer()),
+            max_message: destination.max_message(),
+            sequence: 0,
+            explain: args.explain.then_some(args.output),
+            dictionary: dictionary::record()?,
+            text: Vec::new(),
+        })
+    }
+
+    /// Whether the event is a flow.
+    fn take(&mut self, event: &Event<'_>) -> bool {
+        let Body::Flow(flow) = event.body else { return false };
+        if !self.filter.takes(event) {
+            if let Some(form) = self.explain {
+                self.tell_why_not(event, form);
+            }
+            return true;
+        }
+        self.sequence += 1;
+        let class = Class::of(flow);
+        let start = self.text.len();
+        let sequence = self.header.as_ref().and_then(|header| {
+            header.write(&mut self.text, class.syslog_severity, event_time_ms(event), self.sequence)
+        });
+        let body = self.text.len();
+        let frame = Frame { budget: self.max_message.saturating_sub(body - start), sequence };
+        self.encoder.encode_flow(event, flow, class, frame, &mut self.text);
+        match self.explain {
+            Some(form) => self.explain(event, flow, class, frame, (start, body), form),
+            None => self.text.push(b'\n'),
+        }
+        true
+    }
+
+    fn explain(
+        &mut self,
+        event: &Event<'_>,
+        flow: &Flow<'_>,
+        class: &Class,
+        frame: Frame,
+        (start, body): (usize, usize),
+        form: Output,
+    ) {
+        let record = String::from_utf8_lossy(&self.text[start..]).into_owned();
+        let mut keys = self.encoder.explain(event, flow, class, frame);
+        let mut facts: Vec<Fact> = keys.drain(..).map(|explained| self.fact(explained)).collect();
+        if facts.is_empty() {
+            facts = document(&self.text[body..]);
+        }
+        self.text.truncate(start);
+        match form {
+            Output::Json => {
+                let facts: Vec<Value> = facts.iter().map(Fact::json).collect();
+                let line = json!({"offset": event.origin.offset, "class": class.id, "record": record, "keys": facts});
+                self.line(&line.to_string());
+            }
+            Output::Text => {
+                self.line(&record);
+                self.line(&format!(
+                    "  # the line at byte {}: {}, {} octets",
+                    event.origin.offset,
+                    class.id,
+                    record.len()
+                ));
+                for fact in &facts {
+                    self.line(&fact.text());
+                }
+            }
+        }
+    }
+
+    fn fact(&self, explained: Explained) -> Fact {
+        let name = explained.field.spec().name;
+        let row = self.dictionary.fields.iter().find(|row| row.field == name);
+        let mut became = Vec::new();
+        for (is, what) in [
+            (explained.escaped, "escaped"),
+            (explained.sanitised, "sanitised"),
+            (explained.cut, "cut"),
+            (explained.left_out, "left out, the record is full"),
+        ] {
+            became.extend(is.then_some(what));
+        }
+        Fact {
+            key: explained.key,
+            label: explained.label,
+            field: name.to_owned(),
+            from: row.map(|row| row.from.clone()),
+            value: explained.value,
+            written: explained.written,
+            became,
+        }
+    }
+
+    fn tell_why_not(&mut self, event: &Event<'_>, form: Output) {
+        let why = why_not(&self.filter, event);
+        let offset = event.origin.offset;
+        match form {
+            Output::Json => self.line(&json!({"offset": offset, "no_record": why}).to_string()),
+            Output::Text => self.line(&format!("# the line at byte {offset} gives no record: {why}")),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
+        self.text.push(b'\n');
+    }
+}
+
+/// Why the filter does not take a flow: the first of its settings without which it would.
+fn why_not(filter: &Filter, event: &Event<'_>) -> String {
+    let Some(zones) = event.zones else { return "its zones are not known".to_owned() };
+    if zones.source == zones.dest {
+        return format!("both ends are in zone {}", zones.source);
+    }
+    let everything = Filter { unknown: true, connections: Connections::Both, verdict: Verdict::Any };
+    let (source, dest) = (zones.source, zones.dest);
+    let refused = |filter: Filter| !filter.takes(event);
+    let reasons = [
+        (
+            refused(Filter { unknown: filter.unknown, ..everything }),
+            format!("an end is in zone {UNKNOWN_ZONE} ({source} to {dest}), and unknown is false"),
+        ),
+        (
+            refused(Filter { verdict: filter.verdict, ..everything }),
+            "its verdict is not the one that is wanted (verdict)".to_owned(),
+        ),
+        (
+            refused(Filter { connections: filter.connections, ..everything }),
+            "it is the other half: the record is the other end's to send (connections: one)".to_owned(),
+        ),
+    ];
+    let found = reasons.into_iter().find(|(refused, _)| *refused);
+    found.map_or_else(|| "the filter does not take it".to_owned(), |(_, why)| why)
+}
+
+/// What is said of one key.
+struct Fact {
+    key: Option<String>,
+    label: Option<String>,
+    field: String,
+    from: Option<String>,
+    value: String,
+    written: Option<String>,
+    became: Vec<&'static str>,
+}
+
+impl Fact {
+    fn json(&self) -> Value {
+        json!({
+            "key": self.key, "label": self.label, "field": self.field, "from": self.from, "value": self.value, "written": self.written,
+            "became": self.became,
+        })
+    }
+
+    fn text(&self) -> String {
+        // What the head has, it has as it is.
+        let key = self.key.as_deref().unwrap_or("(head)");
+        let written = self.written.as_deref().unwrap_or(if self.key.is_some() { "-" } else { &self.value });
+        let became = if self.became.is_empty() { String::new() } else { format!("  [{}]", self.became.join(", ")) };
+        let from = self.from.as_deref().unwrap_or("the program");
+        let label = self.label.as_deref().map_or_else(String::new, |label| format!(" ({label})"));
+        let mut text = format!("  {key}{label}  {written}{became}  <- {from}");
+        if self.written.as_deref() != Some(&self.value) && self.key.is_some() && !self.value.is_empty() {
+            text.push_str(&format!("\n      was {:?}", self.value));
+        }
+        text
+    }
+}
+
+/// Every member of an ECS document by its path.
+fn document(record: &[u8]) -> Vec<Fact> {
+    let Some(start) = record.iter().position(|&octet| octet == b'{') else { return Vec::new() };
+    let mut facts = Vec::new();
+    if let Ok(document) = serde_json::from_slice::<Value>(&record[start..]) {
+        members("", &document, &mut facts);
+    }
+    facts
+}
+
+fn members(path: &str, value: &Value, facts: &mut Vec<Fact>) {
+    if let Value::Object(object) = value {
+        for (name, value) in object {
+            members(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, value, facts);
+        }
+        return;
+    }
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    facts.push(Fact {
+        key: Some(path.to_owned()),
+        label: None,
+        field: path.to_owned(),
+        from: dictionary::of_document(path).map(str::to_owned),
+        value: text.clone(),
+        written: Some(text),
+        became: Vec::new(),
+    });
+}

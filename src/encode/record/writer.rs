@@ -1,0 +1,142 @@
+//! One record under construction at the end of the caller's buffer: facts one by one, then the cap on the whole.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::field::{COUNT, DROP_ORDER, FIELDS, Field};
+use super::layout::Layout;
+use super::tell::Tell;
+use super::text::Writer;
+
+#[derive(Debug)]
+pub struct Record<'a> {
+    out: &'a mut Vec<u8>,
+    layout: &'a Layout,
+    /// Where the keys begin, behind the head.
+    body: usize,
+    /// Where each fact stands with its key and the separator before it; empty when it is not there.
+    spans: Spans,
+    cut: bool,
+    sanitised: bool,
+}
+
+pub(super) type Spans = [Range<usize>; COUNT];
+
+/// What a finished record was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Finished {
+    pub(super) truncated: bool,
+    pub(super) sanitised: bool,
+}
+
+/// Digits of the greatest sequence number, 2147483647.
+const SEQUENCE_DIGITS: usize = 10;
+
+impl<'a> Record<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>, layout: &'a Layout) -> Self {
+        let body = out.len();
+        Self { out, layout, body, spans: [const { 0..0 }; COUNT], cut: false, sanitised: false }
+    }
+
+    /// Brings the record to `budget` octets counted from `start` by leaving out facts in their fixed order, marks it if
+    /// anything is missing, and adds the sequence number. What is never left out stays, whatever the budget.
+    pub(super) fn finish(&mut self, start: usize, budget: usize, sequence: Option<u32>) -> Finished {
+        let room =
+            budget.saturating_sub(if sequence.is_some() { self.cost(Field::Sequence, SEQUENCE_DIGITS) } else { 0 });
+        let mark = self.cost(Field::Truncated, 1);
+        if self.out.len() - start + if self.cut { mark } else { 0 } > room {
+            self.cut = true;
+            self.shrink(room.saturating_sub(self.body - start + mark));
+        }
+        self.number(Field::Truncated, self.cut.then_some(1));
+        self.number(Field::Sequence, sequence.map(u64::from));
+        Finished { truncated: self.cut, sanitised: self.sanitised }
+    }
+
+    pub(super) fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// Octets of a fact with a value of so many.
+    fn cost(&self, field: Field, value: usize) -> usize {
+        match self.layout.prefix(field) {
+            [] => 0,
+            prefix => prefix.len() + value + self.layout.suffix.len(),
+        }
+    }
+
+    /// Leaves out facts until the rest has at most `room` octets, and closes the gaps.
+    fn shrink(&mut self, room: usize) {
+        let mut length = self.out.len() - self.body;
+        for &index in &DROP_ORDER {
+            if length <= room {
+                break;
+            }
+            if FIELDS[index as usize].drop > 0 {
+                length -= self.spans[index as usize].len();
+                self.spans[index as usize] = 0..0;
+            }
+        }
+        let mut end = self.body;
+        let leading = self.layout.leading;
+        for span in self.spans.iter_mut().filter(|span| span.start < span.end) {
+            // Whoever comes first now has had a separator before it.
+            if end == self.body && !leading && span.start > self.body {
+                span.start += 1;
+            }
+            self.out.copy_within(span.clone(), end);
+            *span = end..end + span.len();
+            end = span.end;
+        }
+        self.out.truncate(end);
+    }
+
+    /// Writes separator and key; `None` where the format has no such key.
+    fn open(&mut self, field: Field) -> Option<usize> {
+        let start = self.out.len();
+        let prefix = self.layout.prefix(field);
+        let skip = usize::from(start == self.body && !self.layout.leading);
+        self.out.extend_from_slice(prefix.get(skip..)?);
+        (!prefix.is_empty()).then_some(start)
+    }
+
+    fn close(&mut self, field: Field, start: usize) {
+        self.out.extend_from_slice(self.layout.suffix);
+        self.spans[field as usize] = start..self.out.len();
+    }
+}
+
+impl Tell for Record<'_> {
+    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
+        let Some(start) = self.open(field) else { return };
+        let mut writer = Writer::new(self.out, &self.layout.rules, field.spec().cut);
+        for piece in pieces {
+            writer.push(piece);
+        }
+        let written = writer.finish();
+        self.cut |= written.cut;
+        self.sanitised |= written.sanitised;
+        if written.empty {
+            self.out.truncate(start);
+        } else {
+            self.close(field, start);
+        }
+    }
+
+    fn number(&mut self, field: Field, value: Option<u64>) {
+        if let Some(value) = value
+            && let Some(start) = self.open(field)
+        {
+            self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            self.close(field, start);
+        }
+    }
+
+    fn address(&mut self, field: Field, value: IpAddr) {
+        if let Some(start) = self.open(field) {
+            let _ = write!(self.out, "{value}"); // A Vec takes everything.
+            self.close(field, start);
+        }
+    }
+}
