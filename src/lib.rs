@@ -14,6 +14,7 @@ pub mod yaml;
 // 1, pure: bytes and facts in, bytes and facts out.
 pub mod decode;
 pub mod encode;
+pub mod query;
 pub mod zone;
 // 2, means.
 pub mod durable;

@@ -11,13 +11,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{AgentError, LaneEnd, Runtime};
-use crate::encode::record::Filter;
 use crate::lane::{
     Before, ExitOnPanic, Fill, Lane, LaneConfig, Memory, Outcomes, PANIC_EXIT_CODE, Settled, Sink, Source as _, Taken,
     Ticket, Wake, Zones,
 };
 use crate::model::{Body, Event};
-use crate::sink::{elastic, syslog};
+use crate::query::Query;
+use crate::sink::{elastic, splunk, syslog};
 use crate::source::list::{self, FileList, Item, Progress, ProgressError, Reading};
 use crate::telemetry::{Health, LaneSnapshot, LaneStats};
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub node: String,
     pub items: Vec<Item>,
     pub window: Window,
+    /// Only flows for which it holds; every sink's own filter comes behind.
+    pub filter: Option<Arc<Query>>,
     /// Lines a second and lane, at most.
     pub rate: Option<u32>,
     pub max_line: usize,
@@ -52,9 +54,13 @@ pub struct Config {
     pub deadline: Duration,
     /// Send nothing, keep nothing; only count.
     pub dry_run: bool,
+    /// With `dry_run`: read everything, whatever an earlier run has sent.
+    pub fresh: bool,
     pub elasticsearch: Option<elastic::Config>,
     /// Each with its lane's name.
     pub siem: Vec<(String, syslog::Config)>,
+    /// Each with its lane's name.
+    pub splunk: Vec<(String, splunk::Config)>,
     /// Directory of the progress, and the beginning of its files' names.
     pub progress: (PathBuf, String),
     /// What the progress is for.
@@ -102,9 +108,16 @@ struct Running {
     wake: Sender<Wake>,
     thread: JoinHandle<crate::lane::Ended>,
     stats: Arc<LaneStats>,
-    elastic: Option<Arc<elastic::Stats>>,
+    told: Told,
     reading: Arc<Reading>,
     times: Arc<Times>,
+}
+
+/// What a lane's sink tells besides the lane's own numbers.
+enum Told {
+    Nothing,
+    Elastic(Arc<elastic::Stats>),
+    Measure(syslog::Measure),
 }
 
 /// What can be said of a lane at any moment.
@@ -115,6 +128,8 @@ pub struct Look {
     pub duplicates: u64,
     /// Elasticsearch lanes only: why nothing is delivered, if so.
     pub held: Option<&'static str>,
+    /// SIEM lanes of a dry run only: what would be sent.
+    pub measure: Option<syslog::Measure>,
     pub reading: Arc<Reading>,
     pub times: Arc<Times>,
 }
@@ -134,6 +149,9 @@ impl Backfill {
         for (name, siem) in config.siem.clone() {
             backfill.start_siem(name, &config, zones, siem)?;
         }
+        for (name, splunk) in config.splunk.clone() {
+            backfill.start_splunk(name, &config, zones, splunk)?;
+        }
         Ok(backfill)
     }
 
@@ -147,12 +165,12 @@ impl Backfill {
         let (name, outcomes) = (sink.name.clone(), Outcomes::new(wake.clone()));
         let source = source(config, &name, &sink.hosts.join(" "))?;
         if config.dry_run {
-            let sink = DryRun::new(None, outcomes);
-            return self.start_lane(name, config, zones, (source, sink), None, (wake, wakes));
+            let sink = DryRun::new(|_: &Event<'_>| true, outcomes);
+            return self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes));
         }
         let sink = elastic::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
         let stats = sink.stats();
-        self.start_lane(name, config, zones, (source, sink), Some(stats), (wake, wakes))
+        self.start_lane(name, config, zones, (source, sink), Told::Elastic(stats), (wake, wakes))
     }
 
     fn start_siem(
@@ -166,11 +184,31 @@ impl Backfill {
         let outcomes = Outcomes::new(wake.clone());
         let source = source(config, &name, &sink.receivers())?;
         if config.dry_run {
-            let sink = DryRun::new(Some(sink.filter), outcomes);
-            return self.start_lane(name, config, zones, (source, sink), None, (wake, wakes));
+            let sink = syslog::measured(&sink, outcomes);
+            let told = Told::Measure(sink.measure());
+            return self.start_lane(name, config, zones, (source, sink), told, (wake, wakes));
         }
         let sink = syslog::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
-        self.start_lane(name, config, zones, (source, sink), None, (wake, wakes))
+        self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes))
+    }
+
+    fn start_splunk(
+        &mut self,
+        name: String,
+        config: &Config,
+        zones: &Zones,
+        sink: splunk::Config,
+    ) -> Result<(), BackfillError> {
+        let (wake, wakes) = channel();
+        let outcomes = Outcomes::new(wake.clone());
+        let source = source(config, &name, &sink.receivers())?;
+        if config.dry_run {
+            let (filter, classes) = (sink.filter, sink.cef.classes);
+            let sink = DryRun::new(move |event| filter.takes(event) && classes.of(event).is_some(), outcomes);
+            return self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes));
+        }
+        let sink = splunk::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
+        self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes))
     }
 
     fn start_lane(
@@ -179,11 +217,12 @@ impl Backfill {
         config: &Config,
         zones: &Zones,
         (source, sink): (FileList, impl Sink + 'static),
-        elastic: Option<Arc<elastic::Stats>>,
+        told: Told,
         (wake, wakes): (Sender<Wake>, std::sync::mpsc::Receiver<Wake>),
     ) -> Result<(), BackfillError> {
         let (reading, times) = (source.reading(), Arc::new(Times::new()));
-        let sink = Windowed { inner: sink, window: config.window, times: Arc::clone(&times) };
+        let sink =
+            Windowed { inner: sink, window: config.window, filter: config.filter.clone(), times: Arc::clone(&times) };
         let stats = Arc::new(LaneStats::new(&name));
         let lane = Lane {
             source,
@@ -205,7 +244,7 @@ impl Backfill {
             lane.run()
         };
         let thread = std::thread::Builder::new().name(format!("lane-{name}")).spawn(run).map_err(AgentError::Thread)?;
-        self.lanes.push(Running { name, wake, thread, stats, elastic, reading, times });
+        self.lanes.push(Running { name, wake, thread, stats, told, reading, times });
         Ok(())
     }
 
@@ -228,9 +267,9 @@ impl Backfill {
     /// Waits for the end of every lane.
     pub fn join(self) -> Vec<(LaneEnd, Look)> {
         let ends = self.lanes.into_iter().map(|lane| {
-            let Running { name, wake: _, thread, stats, elastic, reading, times } = lane;
+            let Running { name, wake: _, thread, stats, told, reading, times } = lane;
             let ended = thread.join().unwrap_or_else(|_| std::process::exit(PANIC_EXIT_CODE));
-            let look = look(name, &stats, elastic.as_deref(), reading, times);
+            let look = look(name, &stats, &told, reading, times);
             (LaneEnd { ended, numbers: look.numbers.clone() }, look)
         });
         let ends = ends.collect();
@@ -242,20 +281,19 @@ impl Backfill {
 impl Running {
     fn look(&self) -> Look {
         let (reading, times) = (Arc::clone(&self.reading), Arc::clone(&self.times));
-        look(self.name.clone(), &self.stats, self.elastic.as_deref(), reading, times)
+        look(self.name.clone(), &self.stats, &self.told, reading, times)
     }
 }
 
-fn look(
-    name: String,
-    stats: &LaneStats,
-    elastic: Option<&elastic::Stats>,
-    reading: Arc<Reading>,
-    times: Arc<Times>,
-) -> Look {
+fn look(name: String, stats: &LaneStats, told: &Told, reading: Arc<Reading>, times: Arc<Times>) -> Look {
+    let (elastic, measure) = match told {
+        Told::Nothing => (None, None),
+        Told::Elastic(stats) => (Some(stats), None),
+        Told::Measure(measure) => (None, Some(measure.clone())),
+    };
     let duplicates = elastic.map_or(0, |stats| stats.duplicate_documents.get());
-    let held = elastic.and_then(elastic::Stats::held).map(elastic::outcome::Hold::as_str);
-    Look { name, numbers: stats.snapshot(), duplicates, held, reading, times }
+    let held = elastic.and_then(|stats| stats.held()).map(elastic::outcome::Hold::as_str);
+    Look { name, numbers: stats.snapshot(), duplicates, held, measure, reading, times }
 }
 
 /// `target` is the peer: what it has got says nothing of another one.
@@ -267,6 +305,9 @@ fn source(config: &Config, lane: &str, target: &str) -> Result<FileList, Backfil
         rate: config.rate,
         purpose: format!("{}, to {target}", config.purpose),
     };
+    if config.fresh {
+        return Ok(FileList::open(list, config.items.clone(), None)?);
+    }
     let progress = Progress::new(progress_file(config, lane));
     if config.dry_run {
         // It says what a run would do, and so goes on from where that would; it keeps nothing.
@@ -297,10 +338,11 @@ pub fn progress_file(config: &Config, lane: &str) -> PathBuf {
     dir.join(format!("{stem}.{lane}.json"))
 }
 
-/// A sink that gets only the events of a time. Lines without a time are not known to be outside.
+/// A sink that gets only the events of a time for which a filter holds. Lines without a time are not known to be outside.
 struct Windowed<K> {
     inner: K,
     window: Window,
+    filter: Option<Arc<Query>>,
     times: Arc<Times>,
 }
 
@@ -324,6 +366,9 @@ impl<K: Sink> Sink for Windowed<K> {
             None => {
                 self.times.timeless.fetch_add(1, Relaxed);
             }
+        }
+        if self.filter.as_ref().is_some_and(|filter| !filter.matches(event)) {
+            return Taken::Filtered;
         }
         self.inner.add(event, before)
     }
@@ -350,20 +395,19 @@ impl<K: Sink> Sink for Windowed<K> {
 }
 
 /// Counts what would be sent.
-struct DryRun {
-    /// Of a SIEM.
-    filter: Option<Filter>,
+struct DryRun<F> {
+    takes: F,
     outcomes: Outcomes,
     lines: usize,
 }
 
-impl DryRun {
-    fn new(filter: Option<Filter>, outcomes: Outcomes) -> Self {
-        Self { filter, outcomes, lines: 0 }
+impl<F: Fn(&Event<'_>) -> bool + Send> DryRun<F> {
+    fn new(takes: F, outcomes: Outcomes) -> Self {
+        Self { takes, outcomes, lines: 0 }
     }
 }
 
-impl Sink for DryRun {
+impl<F: Fn(&Event<'_>) -> bool + Send> Sink for DryRun<F> {
     fn recall(&mut self, _memory: Memory) {}
 
     fn note(&self) -> Option<Arc<str>> {
@@ -371,7 +415,7 @@ impl Sink for DryRun {
     }
 
     fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
-        if self.filter.is_some_and(|filter| !filter.takes(event)) {
+        if !(self.takes)(event) {
             return Taken::Filtered;
         }
         self.lines += 1;

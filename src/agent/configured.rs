@@ -24,6 +24,7 @@ pub fn configured(config: &Config, once: Option<Duration>) -> Loaded {
         elasticsearch: rooms::elastic(config),
         spool: rooms::spool(config),
         siem: rooms::syslog(config),
+        splunk: rooms::splunk(config),
     };
     Loaded { config: running, zones: config.zones.clone() }
 }

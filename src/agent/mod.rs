@@ -2,6 +2,7 @@
 //! health, and the watch over files that change. The only file, with `cli`, `config` and `demo`, that names every room.
 
 pub mod backfill;
+mod certificates;
 mod configured;
 mod numbers;
 pub mod replay;
@@ -23,8 +24,9 @@ use tokio::net::TcpListener;
 
 use crate::config;
 use crate::lane::{Ended, ExitOnPanic, Lane, LaneConfig, Outcomes, PANIC_EXIT_CODE, Sink, Wake, Zones};
+use crate::net::certificate::Watch;
 use crate::serve;
-use crate::sink::{elastic, syslog};
+use crate::sink::{elastic, splunk, syslog};
 use crate::source::checkpoint::Store;
 use crate::source::spool;
 use crate::source::tail::{self, FileSource, SourceConfig};
@@ -51,6 +53,8 @@ pub struct Config {
     pub spool: (u64, spool::WhenFull),
     /// Each with its lane's name.
     pub siem: Vec<(String, syslog::Config)>,
+    /// Each with its lane's name.
+    pub splunk: Vec<(String, splunk::Config)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,8 @@ pub enum AgentError {
     Elasticsearch(#[from] elastic::Error),
     #[error("sinks.siem: {0}")]
     Siem(#[from] syslog::SyslogError),
+    #[error("sinks.siem: {0}")]
+    Splunk(#[from] splunk::SplunkError),
 }
 
 /// How one lane ended.
@@ -91,6 +97,8 @@ pub struct Agent {
     runtime: Runtime,
     health: Health,
     metrics: Metrics,
+    /// Of each lane that speaks TLS or may.
+    certificates: Vec<(String, Watch)>,
     _lock: File,
 }
 
@@ -100,23 +108,42 @@ impl Agent {
     pub fn start(config: Config, zones: &Zones, metrics: Metrics, health: Health) -> Result<Self, AgentError> {
         let lock = lock(&config.state_dir)?;
         let runtime = Runtime::start()?;
-        let mut agent = Self { lanes: Vec::new(), runtime, health, metrics, _lock: lock };
+        let mut agent = Self { lanes: Vec::new(), runtime, health, metrics, certificates: Vec::new(), _lock: lock };
         if let Some(elasticsearch) = config.elasticsearch.clone() {
             agent.start_elasticsearch(&config, zones, elasticsearch)?;
         }
         for (name, siem) in config.siem.clone() {
             agent.start_siem(&name, &config, zones, siem)?;
         }
+        for (name, splunk) in config.splunk.clone() {
+            agent.start_splunk(&name, &config, zones, splunk)?;
+        }
         agent.start_watch(&config)?;
+        agent.runtime.handle.spawn(certificates::warn(std::mem::take(&mut agent.certificates)));
         if let Some(address) = config.listen {
             agent.listen(address)?;
         }
         Ok(agent)
     }
 
-    fn start_elasticsearch(&mut self, config: &Config, zones: &Zones, sink: elastic::Config) -> Result<(), AgentError> {
+    /// Looks on at a lane's connections, for its metric and its warnings.
+    fn watch_certificates(&mut self, lane: &str) -> Watch {
+        let watch = Watch::new();
+        let (seen, name) = (watch.clone(), lane.to_owned());
+        self.metrics.add(move || numbers::certificates(&name, &seen));
+        self.certificates.push((lane.to_owned(), watch.clone()));
+        watch
+    }
+
+    fn start_elasticsearch(
+        &mut self,
+        config: &Config,
+        zones: &Zones,
+        mut sink: elastic::Config,
+    ) -> Result<(), AgentError> {
         let (wake, wakes) = channel();
         let name = sink.name.clone();
+        sink.tls.watch = self.watch_certificates(&name);
         let sink = elastic::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
         let stats = sink.stats();
         self.metrics.add(move || numbers::elastic(&stats));
@@ -128,13 +155,30 @@ impl Agent {
         name: &str,
         config: &Config,
         zones: &Zones,
-        sink: syslog::Config,
+        mut sink: syslog::Config,
     ) -> Result<(), AgentError> {
         let (wake, wakes) = channel();
+        sink.tls.watch = self.watch_certificates(name);
         let sink = syslog::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
         let (stats, lane) = (sink.stats(), name.to_owned());
         self.metrics.add(move || numbers::syslog(&lane, &stats));
         self.start_lane(name, config, zones, sink, wake, wakes)
+    }
+
+    fn start_splunk(
+        &mut self,
+        name: &str,
+        config: &Config,
+        zones: &Zones,
+        mut sink: splunk::Config,
+    ) -> Result<(), AgentError> {
+        let (wake, wakes) = channel();
+        sink.tls.watch = self.watch_certificates(name);
+        let config = Config { batch_age: sink.batch_age, ..config.clone() };
+        let sink = splunk::sink(sink, &self.runtime.handle, Outcomes::new(wake.clone()))?;
+        let (stats, lane) = (sink.stats(), name.to_owned());
+        self.metrics.add(move || numbers::splunk(&lane, &stats));
+        self.start_lane(name, &config, zones, sink, wake, wakes)
     }
 
     fn start_lane(

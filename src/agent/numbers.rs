@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::sink::{elastic, syslog};
+use crate::net::certificate::Watch;
+use crate::sink::{elastic, splunk, syslog};
 use crate::source::stats::SourceStats;
-use crate::telemetry::Sample;
+use crate::telemetry::{Counter, Sample};
 
 pub fn source(lane: &str, stats: &SourceStats) -> Vec<Sample> {
     let counter = |name, help, value: &AtomicU64| Sample::counter(name, help, value.load(Relaxed)).label("lane", lane);
@@ -39,7 +40,7 @@ pub fn source(lane: &str, stats: &SourceStats) -> Vec<Sample> {
 }
 
 pub fn elastic(stats: &Arc<elastic::Stats>) -> Vec<Sample> {
-    let counter = |name, help, value: &elastic::stats::Counter| Sample::counter(name, help, value.get());
+    let counter = |name, help, value: &Counter| Sample::counter(name, help, value.get());
     let held = stats.held();
     let mut samples = vec![
         counter("tidegate_elastic_requests", "Bulk requests begun", &stats.requests),
@@ -165,6 +166,96 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
     samples.extend(stats.receivers.iter().enumerate().map(|(place, receiver)| {
         let here = f64::from(u8::from(current == Some(place)));
         gauge("tidegate_syslog_receiver", "1 for the receiver that records go to now", here).label("receiver", receiver)
+    }));
+    samples
+}
+
+/// Nothing before a lane's first handshake, and nothing where it speaks no TLS.
+pub fn certificates(lane: &str, watch: &Watch) -> Vec<Sample> {
+    let seen = watch.seen();
+    let help = "When the certificate ends that the latest connection showed, Unix time: the peer's, and our own";
+    let rows = [("peer", seen.chain.first()), ("client", seen.own.as_ref())];
+    let sample = |kind, expires: i64| {
+        Sample::gauge("tidegate_tls_certificate_expiry_timestamp_seconds", help, expires as f64)
+            .label("lane", lane)
+            .label("kind", kind)
+    };
+    rows.into_iter().filter_map(|(kind, shown)| Some(sample(kind, shown?.not_after))).collect()
+}
+
+pub fn splunk(lane: &str, stats: &Arc<splunk::Stats>) -> Vec<Sample> {
+    let counter = |name, help, value: u64| Sample::counter(name, help, value).label("lane", lane);
+    let gauge = |name, help, value: f64| Sample::gauge(name, help, value).label("lane", lane);
+    let current = stats.current();
+    let mut samples = vec![
+        counter("tidegate_splunk_requests", "Requests with events begun", stats.requests.get()),
+        counter(
+            "tidegate_splunk_uncertain_requests",
+            "Of these, left unknown what was taken",
+            stats.uncertain_requests.get(),
+        ),
+        counter("tidegate_splunk_split_requests", "Requests answered 413 and split", stats.split_requests.get()),
+        counter(
+            "tidegate_splunk_busy_requests",
+            "Requests answered that the collector is busy",
+            stats.busy_requests.get(),
+        ),
+        counter("tidegate_splunk_sent_bytes", "Bytes of request bodies on the wire", stats.sent_bytes.get()),
+        counter(
+            "tidegate_splunk_repeated_events",
+            "Events sent again that the collector may have taken before, under the same ids",
+            stats.repeated_events.get(),
+        ),
+        counter("tidegate_splunk_ack_requests", "Questions for acknowledgements", stats.ack_requests.get()),
+        counter(
+            "tidegate_splunk_unacknowledged_batches",
+            "Batches sent again because no acknowledgement came, or the collector had forgotten them",
+            stats.unacknowledged_batches.get(),
+        ),
+        counter("tidegate_splunk_channels", "Channels begun", stats.channels.get()),
+        counter(
+            "tidegate_splunk_rejected_events",
+            "Events refused for good, in the dead letter",
+            stats.rejected_events.get(),
+        ),
+        counter(
+            "tidegate_splunk_dead_letter_evicted_events",
+            "Dead letters given up for newer ones under drop_oldest; they stay counted as rejected",
+            stats.dead_letter_evicted_events.get(),
+        ),
+        counter(
+            "tidegate_splunk_receiver_switches",
+            "Times that another collector than the one before got the events",
+            stats.switches.get(),
+        ),
+        counter(
+            "tidegate_splunk_truncated_events",
+            "Events in which something was cut or left out",
+            stats.truncated.load(Relaxed),
+        ),
+        counter(
+            "tidegate_splunk_sanitised_events",
+            "CEF events in which a character was replaced",
+            stats.sanitised.load(Relaxed),
+        ),
+        gauge(
+            "tidegate_splunk_waiting_events",
+            "Taken by the collector, and not yet acknowledged",
+            stats.waiting_events.load(Relaxed) as f64,
+        ),
+        gauge(
+            "tidegate_splunk_held",
+            "1 while something that is not the events' fault keeps them",
+            f64::from(u8::from(stats.held().is_some())),
+        ),
+    ];
+    samples.extend(splunk::Proof::ALL.map(|proof| {
+        let help = "Events settled, by what proves that they arrived";
+        counter("tidegate_splunk_settled_events", help, stats.settled_by(proof)).label("proof", proof.as_str())
+    }));
+    samples.extend(stats.receivers.iter().enumerate().map(|(place, receiver)| {
+        let here = f64::from(u8::from(current == Some(place)));
+        gauge("tidegate_splunk_receiver", "1 for the collector that events go to now", here).label("receiver", receiver)
     }));
     samples
 }

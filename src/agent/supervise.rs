@@ -10,8 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::{Agent, AgentError, Config, LaneEnd, build_info, load_zones};
+use crate::config::missing_zone;
 use crate::lane::Zones;
 use crate::telemetry::{Health, Metrics};
+use crate::zone::Table;
 
 /// Files are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
@@ -59,6 +61,7 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
     let zones = Zones::default();
     if let Some(path) = &first.zones {
         let table = load_zones(path).map_err(AgentError::Zones)?;
+        tell_missing_zones(&first.config, &table);
         zones.store(Some(Arc::new(table)));
     }
     let (metrics, health) = (Metrics::default(), Health::default());
@@ -87,7 +90,7 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
                 agent = swap(agent, &mut running, new, &zones, &metrics, &health)?;
             }
         } else if now.zones != seen.zones {
-            swap_zones(running.zones.as_deref(), &zones);
+            swap_zones(&running, &zones);
         }
         seen = now;
     }
@@ -134,7 +137,7 @@ fn swap(
 ) -> Result<Agent, AgentError> {
     old.stop();
     health.clear();
-    swap_zones(new.zones.as_deref(), zones);
+    swap_zones(&new, zones);
     match start(&new, zones, metrics, health) {
         Ok(agent) => {
             *running = new;
@@ -143,18 +146,32 @@ fn swap(
         }
         Err(error) => {
             tracing::error!(%error, "the new configuration cannot start; the old one stays");
-            swap_zones(running.zones.as_deref(), zones);
+            swap_zones(running, zones);
             start(running, zones, metrics, health)
         }
     }
 }
 
-fn swap_zones(path: Option<&Path>, zones: &Zones) {
-    match path.map(load_zones).transpose() {
+fn swap_zones(loaded: &Loaded, zones: &Zones) {
+    match loaded.zones.as_deref().map(load_zones).transpose() {
         Ok(table) => {
+            if let Some(table) = &table {
+                tell_missing_zones(&loaded.config, table);
+            }
             zones.store(table.map(Arc::new));
             tracing::info!("zones are read again");
         }
         Err(problems) => tracing::error!(%problems, "the new zones are refused; the old ones stay"),
+    }
+}
+
+/// What names a zone that is none never fits: it may be a slip, or a zone that is gone.
+fn tell_missing_zones(config: &Config, table: &Table) {
+    for (lane, siem) in &config.siem {
+        for zone in siem.filter.zones().chain(siem.record.classes.zones()) {
+            if let Some(problem) = missing_zone(zone, table) {
+                tracing::warn!(lane, zone, problem, "a filter or class names a zone that zones.yaml does not hold");
+            }
+        }
     }
 }

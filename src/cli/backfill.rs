@@ -10,17 +10,18 @@ use serde_json::{Value, json};
 
 use super::progress::{Moment, Progress, WorkArgs, clock, grouped, safe};
 use super::replay::stop_wanted;
-use super::{Exit, Output, check, input, run as agent_run};
+use super::{Exit, Output, check, input, query, run as agent_run};
 use crate::agent::LaneEnd;
 use crate::agent::backfill::{self, Backfill, Look, Window};
 use crate::config::{self, rooms};
 use crate::lane::Zones;
+use crate::query::Query;
 use crate::source::list;
 
 /// Between two looks at the lanes.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// The longest line, as the agent has it by default.
-const MAX_LINE: usize = 1 << 20;
+pub(super) const MAX_LINE: usize = 1 << 20;
 
 /// Send old flow-log files
 ///
@@ -48,6 +49,10 @@ pub struct Args {
     /// Only flows that ended before this time
     #[arg(long, value_name = "TIME", env = "TIDEGATE_TO", value_parser = parse_time)]
     to: Option<i64>,
+
+    /// Only flows for which this holds, as 'dest.zone = restricted'; lines that are no flows are left out
+    #[arg(long, value_name = "EXPRESSION", env = "TIDEGATE_FILTER", value_parser = query::parse)]
+    filter: Option<Arc<Query>>,
 
     /// Where to send: elasticsearch, siem (all receivers) or siem-NAME; repeatable
     ///
@@ -81,7 +86,7 @@ pub struct Args {
     input: input::ConfigArgs,
 }
 
-fn parse_time(text: &str) -> Result<i64, String> {
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
     let seconds = text.parse().ok().or_else(|| text.parse::<jiff::Timestamp>().ok().map(|time| time.as_second()));
     seconds.ok_or_else(|| "write 2026-11-23T10:00:00Z, or Unix seconds".to_owned())
 }
@@ -161,13 +166,13 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> anyhow::Result<backfill::Config> {
-    let mut siem = rooms::syslog(config);
+    let (mut siem, mut splunk) = (rooms::syslog(config), rooms::splunk(config));
     let wants = |lane: &str| args.sink.iter().any(|sink| sink == lane);
     for sink in &args.sink {
         let known = match sink.as_str() {
             rooms::ELASTICSEARCH_LANE => config.sinks.elasticsearch.is_some(),
-            "siem" => !siem.is_empty(),
-            name => siem.iter().any(|(lane, _)| lane == name),
+            "siem" => !(siem.is_empty() && splunk.is_empty()),
+            name => siem.iter().any(|(lane, _)| lane == name) || splunk.iter().any(|(lane, _)| lane == name),
         };
         if !known {
             anyhow::bail!("--sink {sink}: no such sink is configured; give --elasticsearch or --siem URL, or -c FILE");
@@ -175,6 +180,12 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
     }
     siem.retain(|(lane, _)| wants("siem") || wants(lane));
     siem.iter_mut().for_each(|(lane, _)| lane.insert_str(0, "backfill-"));
+    splunk.retain(|(lane, _)| wants("siem") || wants(lane));
+    for (lane, sink) in &mut splunk {
+        lane.insert_str(0, "backfill-");
+        sink.dead_letter.dir.set_file_name(&*lane);
+        sink.dead_letter.lane.clone_from(lane);
+    }
     let elasticsearch = rooms::elastic(config).filter(|_| wants(rooms::ELASTICSEARCH_LANE)).map(|mut sink| {
         // A flood of refused old lines must not fill the agent's dead letter, which would hold its lane.
         sink.name.insert_str(0, "backfill-");
@@ -183,7 +194,7 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         sink
     });
     let window = Window { from: args.from, to: args.to };
-    let purpose = purpose(config, window);
+    let purpose = purpose(config, window, args.filter.as_deref());
     let progress = match &args.resume {
         Some(file) => {
             let file = std::path::absolute(file)?;
@@ -191,7 +202,8 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         }
         None => {
             let hosts = elasticsearch.iter().flat_map(|sink| sink.hosts.clone());
-            let targets: Vec<_> = hosts.chain(siem.iter().map(|(_, sink)| sink.receivers())).collect();
+            let targets = hosts.chain(siem.iter().map(|(_, sink)| sink.receivers()));
+            let targets: Vec<_> = targets.chain(splunk.iter().map(|(_, sink)| sink.receivers())).collect();
             let name = fingerprint(&format!("{purpose}, to {}", targets.join(" ")), &items);
             (config.state_dir.join("backfill"), name)
         }
@@ -202,25 +214,29 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         node: config.node.clone(),
         items,
         window,
+        filter: args.filter.clone(),
         rate: args.rate,
         max_line,
         batch_age: config.sinks.elasticsearch.as_ref().map_or(Duration::from_secs(1), |sink| sink.batch.age.0),
         timeout: args.work.timeout.0,
         deadline: config.shutdown.deadline.0,
         dry_run: args.dry_run,
+        fresh: false,
         elasticsearch,
         siem,
+        splunk,
         progress,
         purpose,
     })
 }
 
 /// What a progress is for, on one line: with another of these it says nothing.
-fn purpose(config: &config::Config, window: Window) -> String {
+fn purpose(config: &config::Config, window: Window, filter: Option<&Query>) -> String {
     let time = |time: Option<i64>| time.map_or_else(|| "any".to_owned(), |time| time.to_string());
     let namespace = config.sinks.elasticsearch.as_ref().map_or("", |sink| &sink.namespace);
+    let filter = filter.map_or_else(String::new, |filter| format!(", filter {filter}"));
     format!(
-        "cluster {}, node {}, namespace {namespace}, from {}, to {}",
+        "cluster {}, node {}, namespace {namespace}, from {}, to {}{filter}",
         config.cluster,
         config.node,
         time(window.from),
@@ -255,7 +271,7 @@ fn exit(ends: &[(LaneEnd, Look)], interrupted: bool, too_many: bool) -> Exit {
     }
 }
 
-fn moment(looks: &[Look]) -> Moment {
+pub(super) fn moment(looks: &[Look]) -> Moment {
     use std::sync::atomic::Ordering::Relaxed;
     let sum = |number: fn(&Look) -> u64| looks.iter().map(number).sum();
     // The one that is furthest behind says when it is over.
@@ -382,7 +398,7 @@ fn lane(end: &LaneEnd, look: &Look) -> Value {
     })
 }
 
-fn time(seconds: i64) -> String {
+pub(super) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 

@@ -44,7 +44,14 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Err(problems) => (None, problems),
     };
     if let Some(zones) = loaded.as_ref().and_then(|loaded| loaded.config.zones.as_ref()) {
-        problems.extend(load_zones(zones).map_or_else(|problems| problems, |(_, warnings)| warnings));
+        match (load_zones(zones), &loaded) {
+            (Ok((table, warnings)), Some(loaded)) => {
+                problems.extend(warnings);
+                problems.extend(loaded.zone_problems(&table));
+            }
+            (Ok((_, warnings)), None) => problems.extend(warnings),
+            (Err(found), _) => problems.extend(found),
+        }
     }
     let exit = conclude(&problems, args.output, args.deny_warnings)?;
     if exit != Exit::Done {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Exit, Output, block_on};
 use crate::config::{Config, rooms};
-use crate::sink::elastic::probe::{Finding, Level, probe};
-use crate::sink::syslog;
+use crate::sink::elastic::probe::probe;
+use crate::sink::{Finding, Level, splunk, syslog};
 
 /// Tries every peer and prints what it answered. Nothing is written to any of them.
 pub fn try_peers(config: &Config, output: Output) -> anyhow::Result<Exit> {
@@ -29,11 +29,22 @@ pub fn try_peers(config: &Config, output: Output) -> anyhow::Result<Exit> {
             print(&lane, level, &format!("{target}: {text}"), output)?;
         }
     }
+    for (lane, sink) in rooms::splunk(config) {
+        for (receiver, found) in block_on(splunk::probe(&sink))?? {
+            let (level, text) = match found {
+                Ok(report) if report.acknowledges == Some(false) => (Level::Note, report.to_string()),
+                Ok(report) => (Level::Good, report.to_string()),
+                Err(text) => (Level::Bad, text),
+            };
+            bad |= level == Level::Bad;
+            print(&lane, level, &format!("{receiver}: {text}"), output)?;
+        }
+    }
     Ok(if bad { Exit::CheckFailed } else { Exit::Done })
 }
 
 /// One finding a line, in either form: they come while other peers are still being tried.
-fn print(lane: &str, level: Level, text: &str, output: Output) -> std::io::Result<()> {
+pub(super) fn print(lane: &str, level: Level, text: &str, output: Output) -> std::io::Result<()> {
     let level = match level {
         Level::Good => "good",
         Level::Note => "note",

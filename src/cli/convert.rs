@@ -6,13 +6,15 @@
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::events::{Complaints, Events};
 use super::lines::Lines;
-use super::{Exit, check};
+use super::{Exit, check, query};
 use crate::config::Surroundings;
 use crate::encode::{ecs, record};
 use crate::model::{Body, Event};
+use crate::query::Query;
 
 /// Convert flow lines on standard input to what the lanes would send
 ///
@@ -21,6 +23,7 @@ use crate::model::{Body, Event};
 /// Ids are those that the agent gives the same lines of a file that begins alike, with the same cluster and node.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  $ tidegate convert --to ecs --zones zones.yaml < flows.log | jq .rule\n  \
+    $ tidegate convert --to ecs --filter 'verdict = deny and dest.port in (22, 3389)' < flows.log\n  \
     $ zcat flows.log.1.gz | tidegate convert --to cef --zones zones.yaml --cluster prod-eu-1 --node node-a1")]
 pub struct Args {
     /// What to write
@@ -30,6 +33,11 @@ pub struct Args {
     /// Security zones; without them no flow crosses zones, and cef gives nothing
     #[arg(long, value_name = "FILE", env = "TIDEGATE_ZONES")]
     zones: Option<PathBuf>,
+
+    /// Only flows for which this holds, as 'verdict = deny and dest.zone = restricted'; `tidegate query fields` lists the
+    /// fields
+    #[arg(long, value_name = "EXPRESSION", value_parser = query::parse)]
+    filter: Option<Arc<Query>>,
 
     /// Name of the cluster, a part of every event's id
     #[arg(long, value_name = "NAME", env = "TIDEGATE_CLUSTER", default_value = "default")]
@@ -60,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(node) = args.node.clone().or_else(|| Surroundings::read().into_node()) else {
         anyhow::bail!("neither --node nor NODE_NAME is given, and the host has no name; give --node");
     };
-    let mut writer = Writer::new(args.to);
+    let mut writer = Writer::new(args.to, args.filter.clone());
     let mut events = Events::new(zones.as_ref(), &args.cluster, &node);
     let mut complaints = Complaints::default();
     let mut lines = Lines::new(std::io::stdin().lock());
@@ -82,6 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 /// The encoder of the chosen form.
 struct Writer {
     encoder: Encoder,
+    filter: Option<Arc<Query>>,
     buffer: Vec<u8>,
 }
 
@@ -91,18 +100,22 @@ enum Encoder {
 }
 
 impl Writer {
-    fn new(form: Form) -> Self {
+    fn new(form: Form, filter: Option<Arc<Query>>) -> Self {
         let encoder = match form {
             Form::Ecs => Encoder::Ecs(Box::new(ecs::Encoder::new(ecs::Config::default()))),
             Form::Cef => {
                 Encoder::Cef(Box::new(record::Encoder::new(record::Config::default())), record::Filter::default())
             }
         };
-        Self { encoder, buffer: Vec::new() }
+        Self { encoder, filter, buffer: Vec::new() }
     }
 
-    /// Appends what the form has for an event; false when it has no place for lines that are no flows.
+    /// Appends what the form has for an event; false when it has no place for lines that are no flows. A filter holds for
+    /// none of them.
     fn write(&mut self, event: &Event<'_>) -> bool {
+        if self.filter.as_ref().is_some_and(|filter| !filter.matches(event)) {
+            return true;
+        }
         match &mut self.encoder {
             Encoder::Ecs(encoder) => encoder.encode(event, &mut self.buffer),
             Encoder::Cef(..) if matches!(event.body, Body::Raw(_)) => return false,

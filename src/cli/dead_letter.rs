@@ -14,10 +14,11 @@ use crate::agent::replay::Pick;
 use crate::config::{Config, Input, Surroundings};
 use crate::sink::dead_letter::{Found, Line, Segment, lines, segments};
 
-/// Show what Elasticsearch refused for good, by reason
+/// Show what was refused for good, by reason
 ///
-/// Reads the dead letter in the state directory and changes nothing; it may run beside the agent. Only the Elasticsearch
-/// lane has dead letters: a SIEM refuses nothing. `tidegate replay` sends them again.
+/// Reads the dead letter in the state directory and changes nothing; it may run beside the agent. The Elasticsearch lane
+/// and Splunk HTTP Event Collectors have dead letters; over syslog nothing is refused. `tidegate replay` sends those of
+/// Elasticsearch again.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  $ tidegate dead-letter -c /etc/tidegate/tidegate.yaml\n  \
     $ tidegate dead-letter --state-dir /var/lib/tidegate --reason document_parsing_exception --show 5 -o json | jq .document")]
@@ -101,8 +102,8 @@ fn state_dir(args: &Args) -> anyhow::Result<Option<PathBuf>> {
 
 /// Lane and folder. A folder that may not be read is an error, one that is not there has no letters.
 fn folders(root: &Path, wanted: &[String]) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    for lane in wanted.iter().filter(|lane| lane.starts_with("siem")) {
-        eprintln!("{lane}: a SIEM refuses nothing over syslog, so its lane has no dead letters");
+    for lane in wanted.iter().filter(|lane| lane.starts_with("siem") && !root.join(lane).exists()) {
+        eprintln!("{lane}: it has no dead letters: over syslog nothing is refused");
     }
     let entries = match std::fs::read_dir(root) {
         Ok(entries) => entries,

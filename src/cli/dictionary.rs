@@ -17,6 +17,8 @@ pub struct Record {
 pub struct Class {
     pub id: String,
     pub name: String,
+    #[serde(rename = "within")]
+    pub _within: String,
     pub severity: u8,
     #[serde(rename = "syslog")]
     pub _syslog: u8,

@@ -68,8 +68,9 @@ pub struct ConfigArgs {
     /// SIEM receiver; repeatable
     ///
     /// relp+tls://HOST:2514, relp://HOST:2514, tls://HOST:6514, tcp://HOST:514, udp://HOST:514, unix:///dev/log or
-    /// unix-stream:///PATH, with options such as ?profile=qradar, ?format=leef&header=3164&framing=lf&name=soc&facility=local4&verdict=deny
-    /// and &failover=URL for each further receiver. The receivers of the file are not used then.
+    /// unix-stream:///PATH, with options such as ?profile=qradar, ?format=leef&header=3164&framing=lf&name=soc&facility=local4,
+    /// &verdict=deny, &flows=all, &filter=EXPRESSION and &failover=URL for each further receiver. The receivers of the file
+    /// are not used then.
     #[arg(long, value_name = "URL", env = "TIDEGATE_SIEM", value_delimiter = ',', help_heading = "Above the file")]
     siem: Vec<String>,
 
@@ -153,6 +154,7 @@ impl ConfigArgs {
             overrides: changes.list,
             surroundings: Surroundings::read(),
             without_sources: false,
+            without_zones: false,
         }
     }
 }

@@ -15,9 +15,11 @@ mod events;
 mod input;
 mod lines;
 mod progress;
+mod query;
 mod render;
 mod replay;
 mod run;
+mod send_test;
 mod setup;
 mod siem;
 mod version;
@@ -55,11 +57,14 @@ enum Verb {
     Replay(replay::Args),
     Backfill(backfill::Args),
     Check(check::Args),
+    #[command(name = "send-test")]
+    SendTest(send_test::Args),
     Config(config::Args),
     Convert(convert::Args),
     Render(render::Args),
     Siem(siem::Args),
     Zones(zones::Args),
+    Query(query::Args),
     Setup(Box<setup::Args>),
     Demo(demo::Args),
     Version(version::Args),
@@ -71,6 +76,8 @@ pub enum Exit {
     Done,
     /// It ran and could not do what it was for.
     Failed,
+    /// What was asked for does not exist.
+    WrongUsage,
     /// A check found errors: in the configuration or in the zones.
     CheckFailed,
     /// Some lines were refused, the others are done.
@@ -84,6 +91,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::WrongUsage => 2,
             Self::CheckFailed => 3,
             Self::Partial => 4,
             Self::Interrupted => 130,
@@ -128,11 +136,13 @@ fn dispatch(verb: &Verb, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Verb::Replay(args) => replay::run(args, matches),
         Verb::Backfill(args) => backfill::run(args, matches),
         Verb::Check(args) => check::run(args, matches),
+        Verb::SendTest(args) => send_test::run(args, matches),
         Verb::Config(args) => config::run(args, matches),
         Verb::Convert(args) => convert::run(args),
         Verb::Render(args) => render::run(args, matches),
-        Verb::Siem(args) => siem::run(args),
+        Verb::Siem(args) => siem::run(args, matches),
         Verb::Zones(args) => zones::run(args),
+        Verb::Query(args) => query::run(args),
         Verb::Setup(args) => setup::run(args, matches),
         Verb::Demo(args) => demo::run(args),
         Verb::Version(args) => version::run(args),

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
@@ -17,7 +18,7 @@ use super::lines::Lines;
 use super::{Exit, Output, check, dictionary, input};
 use crate::config::shape::{Format, Header, Profile};
 use crate::config::{Config, Input, Origin, Override, Surroundings, What, rooms};
-use crate::encode::record::{Class, Connections, Encoder, Explained, Filter, Frame, Verdict, event_time_ms};
+use crate::encode::record::{Class, Classes, Connections, Encoder, Explained, Filter, Flows, Frame, event_time_ms};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Body, Event, Flow};
 use crate::sink::syslog;
@@ -150,7 +151,13 @@ fn input(args: &Args, matches: &ArgMatches) -> Input {
     above("zones", "zones", args.zones.as_deref().map(|path| json!(input::absolute(path))));
     above("cluster", "cluster", args.cluster.as_ref().map(|name| json!(name)));
     above("node", "node", args.node.as_ref().map(|name| json!(name)));
-    Input { file: args.config.clone(), overrides, surroundings: Surroundings::read(), without_sources: true }
+    Input {
+        file: args.config.clone(),
+        overrides,
+        surroundings: Surroundings::read(),
+        without_sources: true,
+        without_zones: false,
+    }
 }
 
 fn destination(config: &Config, name: Option<&str>) -> anyhow::Result<syslog::Config> {
@@ -171,6 +178,7 @@ fn destination(config: &Config, name: Option<&str>) -> anyhow::Result<syslog::Co
 
 struct Renderer {
     filter: Filter,
+    classes: Arc<Classes>,
     encoder: Encoder,
     header: Option<syslog::HeaderWriter>,
     max_message: usize,
@@ -184,7 +192,8 @@ struct Renderer {
 impl Renderer {
     fn new(args: &Args, destination: &syslog::Config) -> anyhow::Result<Self> {
         Ok(Self {
-            filter: destination.filter,
+            filter: destination.filter.clone(),
+            classes: Arc::clone(&destination.record.classes),
             encoder: Encoder::new(destination.record.clone()),
             header: (!args.message).then(|| destination.header_writer()),
             max_message: destination.max_message(),
@@ -204,8 +213,14 @@ impl Renderer {
             }
             return true;
         }
+        let classes = Arc::clone(&self.classes);
+        let Some(class) = classes.of(event) else {
+            if let Some(form) = self.explain {
+                self.say_none(event, "a rule of classes drops it", form);
+            }
+            return true;
+        };
         self.sequence += 1;
-        let class = Class::of(flow);
         let start = self.text.len();
         let sequence = self.header.as_ref().and_then(|header| {
             header.write(&mut self.text, class.syslog_severity, event_time_ms(event), self.sequence)
@@ -282,6 +297,10 @@ impl Renderer {
 
     fn tell_why_not(&mut self, event: &Event<'_>, form: Output) {
         let why = why_not(&self.filter, event);
+        self.say_none(event, &why, form);
+    }
+
+    fn say_none(&mut self, event: &Event<'_>, why: &str, form: Output) {
         let offset = event.origin.offset;
         match form {
             Output::Json => self.line(&json!({"offset": offset, "no_record": why}).to_string()),
@@ -298,24 +317,30 @@ impl Renderer {
 /// Why the filter does not take a flow: the first of its settings without which it would.
 fn why_not(filter: &Filter, event: &Event<'_>) -> String {
     let Some(zones) = event.zones else { return "its zones are not known".to_owned() };
-    if zones.source == zones.dest {
-        return format!("both ends are in zone {}", zones.source);
-    }
-    let everything = Filter { unknown: true, connections: Connections::Both, verdict: Verdict::Any };
     let (source, dest) = (zones.source, zones.dest);
+    let everything = Filter { flows: Flows::All, unknown: true, connections: Connections::Both, ..Filter::default() };
     let refused = |filter: Filter| !filter.takes(event);
+    let crossing = Filter { flows: filter.flows, ..everything.clone() };
     let reasons = [
+        (refused(crossing.clone()), format!("both ends are in zone {source}")),
         (
-            refused(Filter { unknown: filter.unknown, ..everything }),
+            refused(Filter { unknown: filter.unknown, ..crossing }),
             format!("an end is in zone {UNKNOWN_ZONE} ({source} to {dest}), and unknown is false"),
         ),
         (
-            refused(Filter { verdict: filter.verdict, ..everything }),
+            refused(Filter { verdict: filter.verdict, ..everything.clone() }),
             "its verdict is not the one that is wanted (verdict)".to_owned(),
         ),
         (
-            refused(Filter { connections: filter.connections, ..everything }),
+            refused(Filter { connections: filter.connections, ..everything.clone() }),
             "it is the other half: the record is the other end's to send (connections: one)".to_owned(),
+        ),
+        (
+            refused(Filter { query: filter.query.clone(), ..everything }),
+            format!(
+                "the filter does not hold for it: {}",
+                filter.query.as_ref().map_or_else(String::new, |q| q.to_string())
+            ),
         ),
     ];
     let found = reasons.into_iter().find(|(refused, _)| *refused);

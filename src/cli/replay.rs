@@ -18,8 +18,8 @@ use crate::config::rooms;
 ///
 /// Sends the documents as they stand, under the same ids: mend the mapping, the pipeline or the template first. What is
 /// delivered leaves the dead letter; what is there already counts as delivered; what is refused again stays, with its new
-/// reason, and is not tried twice. An interrupted replay goes on where it was. It may run beside the agent. Only the
-/// Elasticsearch lane has dead letters: a SIEM refuses nothing.
+/// reason, and is not tried twice. An interrupted replay goes on where it was. It may run beside the agent. Only
+/// letters of the Elasticsearch lane are sent.
 /// Exit code 0: all delivered, 4: some were refused again, 1: the peer stayed away for --timeout, 130: interrupted.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  $ tidegate replay -c /etc/tidegate/tidegate.yaml --dry-run\n  \
@@ -46,7 +46,11 @@ pub struct Args {
 pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let input = input::without_sources(args.input.input(matches))?;
     if args.lane.starts_with("siem") {
-        anyhow::bail!("{}: a SIEM refuses nothing over syslog, so its lane has no dead letters to send", args.lane);
+        anyhow::bail!(
+            "{}: only letters of the Elasticsearch lane are sent again; over syslog nothing is refused, and an event of a \
+             Splunk collector stands whole in its letter (`tidegate dead-letter --show`)",
+            args.lane
+        );
     }
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
     let Some(mut sink) = rooms::elastic(&loaded.config) else {

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Number, Value};
 
+use super::expression::Expression;
 use super::origin::{Located, Origin};
 use super::overrides::Override;
 use super::scalar::{Listen, Size, Span};
 use super::shape::Config;
 use super::url::{HttpUrl, SiemUrl};
 use super::{profile, rules, schema};
+use crate::query::{Error, Query};
 use crate::yaml::{self, Document, Place, Problem, Severity};
 
 /// Everything that a configuration is made from. It can be loaded again when the file has changed.
@@ -24,6 +26,8 @@ pub struct Input {
     pub surroundings: Surroundings,
     /// For verbs that read no flows: nothing is said of missing sources.
     pub without_sources: bool,
+    /// For verbs that classify no flows: nothing is said of missing zones.
+    pub without_zones: bool,
 }
 
 /// What the place where the program runs says about itself.
@@ -99,7 +103,7 @@ impl Input {
         let presets = profile::apply(&mut layers.tree);
         layers.set.extend(presets.into_iter().map(|(path, name)| (path, Origin::Profile(name))));
         judge_forms(&layers, &mut problems);
-        let config = judge_rules(&layers, self.without_sources, &mut problems);
+        let config = judge_rules(&layers, self, &mut problems);
         sort(&mut problems);
         match config {
             Some(config) if problems.iter().all(|found| found.problem.severity == Severity::Warning) => {
@@ -157,7 +161,7 @@ impl Layers {
         }
     }
 
-    fn locate(&self, severity: Severity, path: String, message: String) -> Located {
+    pub(super) fn locate(&self, severity: Severity, path: String, message: String) -> Located {
         let (origin, place) = match (self.setter(&path), &self.file) {
             (Some(Origin::Flag(name) | Origin::Env(name)), _) => (Some(name.clone()), None),
             (Some(Origin::HostName), _) => (Some("host name".to_owned()), None),
@@ -170,6 +174,26 @@ impl Layers {
             (_, None) => (None, None),
         };
         Located { origin, problem: Problem { severity, place, path, message } }
+    }
+
+    /// A problem within the text at a path.
+    pub(super) fn locate_in(
+        &self,
+        severity: Severity,
+        path: &str,
+        (text, offset): (&str, usize),
+        message: String,
+    ) -> Located {
+        let mut located = self.locate(severity, path.to_owned(), message);
+        match (&mut located.problem.place, &self.file) {
+            (place @ Some(_), Some((_, document))) => *place = document.place_in(path, offset).or(*place),
+            // From a flag there is no place but the one within the text.
+            _ => {
+                let character = text.get(..offset).map_or(0, |before| before.chars().count()) + 1;
+                located.problem.message = format!("at its character {character}: {}", located.problem.message);
+            }
+        }
+        located
     }
 }
 
@@ -186,10 +210,22 @@ fn judge_forms(layers: &Layers, problems: &mut Vec<Located>) {
         if known || (nullable && value.is_null()) {
             return;
         }
-        if let Err(message) = judge_form(mark, value) {
-            problems.push(layers.locate(Severity::Error, path.to_owned(), message));
+        match (mark, value) {
+            ("query", Value::String(text)) => problems.extend(judge_query(layers, path, text)),
+            _ => {
+                if let Err(message) = judge_form(mark, value) {
+                    problems.push(layers.locate(Severity::Error, path.to_owned(), message));
+                }
+            }
         }
     });
+}
+
+/// Each mistake at its own place.
+fn judge_query(layers: &Layers, path: &str, text: &str) -> Vec<Located> {
+    let errors = Query::parse(text).err().map_or_else(Vec::new, |errors| errors.0);
+    let told = |error: Error| layers.locate_in(Severity::Error, path, (text, error.offset), error.message);
+    errors.into_iter().map(told).collect()
 }
 
 fn judge_form(mark: &str, value: &Value) -> Result<(), String> {
@@ -210,6 +246,7 @@ fn judge_form(mark: &str, value: &Value) -> Result<(), String> {
         "listen" => text.parse::<Listen>().map(drop),
         "http-url" => text.parse::<HttpUrl>().map(drop),
         "siem-url" => text.parse::<SiemUrl>().map(drop),
+        "query" => text.parse::<Expression>().map(drop).map_err(|errors| errors.to_string()),
         _ => Err(format!("no parser is known for the form {mark}")),
     }
 }
@@ -244,7 +281,8 @@ fn judge_secret(value: &Value) -> Result<(), String> {
 /// a URL has a user.
 fn discreet(problem: Problem, document: &Document) -> Problem {
     let text = document.node(&problem.path).and_then(yaml::Node::as_text).unwrap_or_default();
-    let secret = is_within(&problem.path, "sinks.elasticsearch.auth") || text.contains('@');
+    let credentials = is_within(&problem.path, "sinks.elasticsearch.auth") || problem.path.contains(".splunk");
+    let secret = credentials || text.contains('@');
     match problem.message.split_once(", found the text") {
         Some((expected, _)) if secret => Problem { message: format!("{expected}, found text"), ..problem },
         _ => problem,
@@ -252,7 +290,7 @@ fn discreet(problem: Problem, document: &Document) -> Problem {
 }
 
 /// What remains when all wrong values are taken out, judged by meaning.
-fn judge_rules(layers: &Layers, without_sources: bool, problems: &mut Vec<Located>) -> Option<Config> {
+fn judge_rules(layers: &Layers, input: &Input, problems: &mut Vec<Located>) -> Option<Config> {
     let mut tree = layers.tree.clone();
     let wrong: Vec<String> = problems.iter().map(|found| found.problem.path.clone()).collect();
     wrong.iter().for_each(|path| prune(&mut tree, path));
@@ -266,7 +304,7 @@ fn judge_rules(layers: &Layers, without_sources: bool, problems: &mut Vec<Locate
         Err(_) => return None,
     };
     for (severity, path, message) in rules::judge(&config) {
-        if without_sources && path == "sources" {
+        if input.without_sources && path == "sources" || input.without_zones && path == "zones" {
             continue;
         }
         let told = wrong.iter().any(|wrong| is_within(&path, wrong) || is_within(wrong, &path));

@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod example_tests;
+mod expression;
 mod load;
 mod origin;
 mod overrides;
@@ -22,6 +23,7 @@ pub mod shape;
 mod url;
 mod zones;
 
+pub use expression::Expression;
 pub use load::{Input, Loaded, Surroundings};
 pub use origin::{Located, Origin};
 pub use overrides::{Override, What};
@@ -30,7 +32,7 @@ pub use scalar::{Listen, Size, Span};
 pub use schema::published as schema;
 pub use shape::Config;
 pub use url::{HttpUrl, SiemUrl, Transport};
-pub use zones::load_zones;
+pub use zones::{load_zones, missing_zone};
 
 /// The documented example, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../deploy/tidegate.example.yaml");

@@ -68,8 +68,10 @@ fn set_tls_file(tree: &mut Value, key: &str, file: &Value) -> Vec<String> {
     }
     let siem = tree["sinks"]["siem"].as_array_mut().into_iter().flatten();
     for (index, receiver) in siem.enumerate() {
-        let is_tls =
-            |url: &Value| url.as_str().is_some_and(|url| url.starts_with("tls://") || url.starts_with("relp+tls://"));
+        let is_tls = |url: &Value| {
+            url.as_str()
+                .is_some_and(|url| ["tls://", "relp+tls://", "splunk+https://"].iter().any(|tls| url.starts_with(tls)))
+        };
         let failover = receiver["failover"].as_array().into_iter().flatten();
         if failover.chain([&receiver["url"]]).any(is_tls) {
             *at(receiver, &format!("tls.{key}")) = file.clone();
@@ -103,7 +105,8 @@ fn receiver(text: &str) -> Result<Value, String> {
     for (key, value) in options {
         let value = value.as_str();
         match key.as_str() {
-            "name" | "profile" | "format" | "facility" | "verdict" => siem[&key] = json!(value),
+            "format" if url.transport.is_splunk() => siem["splunk"]["format"] = json!(value),
+            "name" | "profile" | "format" | "facility" | "verdict" | "filter" | "flows" => siem[&key] = json!(value),
             // Given once for each further receiver, in order.
             "failover" => match siem["failover"].as_array_mut() {
                 Some(list) => list.push(json!(value)),
@@ -111,8 +114,18 @@ fn receiver(text: &str) -> Result<Value, String> {
             },
             "header" => siem[&key] = json!(header(value)?),
             "framing" => siem[&key] = json!(framing(value)?),
+            "token_file" if url.transport.is_splunk() => siem["splunk"]["token"] = json!({ "file": value }),
+            "token_env" if url.transport.is_splunk() => siem["splunk"]["token"] = json!({ "env": value }),
+            "index" | "source" | "sourcetype" | "acknowledgement" if url.transport.is_splunk() => {
+                siem["splunk"][&key] = json!(value);
+            }
             _ => {
-                let known = "profile, format, header, framing, name, facility, verdict and failover";
+                let known = match url.transport.is_splunk() {
+                    true => {
+                        "token_file, token_env, index, source, sourcetype, acknowledgement, format, name, verdict, filter, flows and failover"
+                    }
+                    false => "profile, format, header, framing, name, facility, verdict, filter, flows and failover",
+                };
                 return Err(format!("the option {} is not known; there are {known}", quoted(&key)));
             }
         }
@@ -178,6 +191,17 @@ mod tests {
         check(
             "relp+tls://a?name=soc&failover=relp%2Btls://b&failover=tls://c:6515",
             Ok(json!({"name": "soc", "url": "relp+tls://a:2514", "failover": ["relp+tls://b", "tls://c:6515"]})),
+        );
+        check(
+            "splunk+https://hec?token_file=/t&index=net&format=cef&acknowledgement=required",
+            Ok(json!({"name": "hec-8088", "url": "splunk+https://hec:8088", "splunk": {"token": {"file": "/t"},
+                "index": "net", "format": "cef", "acknowledgement": "required"}})),
+        );
+        check("splunk+https://hec?framing=x", Err("write framing=octet-counting"));
+        check("tcp://siem?token_file=/t", Err("there are profile, format, header, framing"));
+        check(
+            "tcp://a?name=soc&flows=all&filter=port%20%3D%2022",
+            Ok(json!({"name": "soc", "url": "tcp://a:514", "flows": "all", "filter": "port = 22"})),
         );
         check("tcp://siem?header=1", Err("write header=5424, header=3164 or header=3164-tagged"));
         check("tcp://siem?framing=crlf", Err("write framing=octet-counting or framing=lf"));

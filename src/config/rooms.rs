@@ -1,14 +1,16 @@
 //! From the shape that users write to each room's own configuration. The only file that knows both sides.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::shape::{self, Config, Elasticsearch, SecretFrom, Siem, SiemTls, Tls};
 use super::url::{SiemUrl, Transport};
 use crate::encode::{self, ecs, leef, record};
 use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
+use crate::query::Pattern;
 use crate::setup;
-use crate::sink::{dead_letter, elastic, syslog};
+use crate::sink::{dead_letter, elastic, splunk, syslog};
 use crate::source::spool;
 use crate::unit::SecretRef;
 
@@ -23,7 +25,8 @@ pub fn siem_lane(siem: &Siem) -> String {
 /// The Elasticsearch sink, if there is one.
 pub fn elastic(config: &Config) -> Option<elastic::Config> {
     let shape = config.sinks.elasticsearch.as_ref()?;
-    let mut sink = elastic::Config::new(hosts(shape), dead_letter(shape, &config.state_dir));
+    let dead_letter = dead_letter(&shape.dead_letter, &config.state_dir, ELASTICSEARCH_LANE);
+    let mut sink = elastic::Config::new(hosts(shape), dead_letter);
     ELASTICSEARCH_LANE.clone_into(&mut sink.name);
     sink.auth = auth(shape);
     sink.tls = tls(&shape.tls);
@@ -49,10 +52,66 @@ pub fn spool(config: &Config) -> (u64, spool::WhenFull) {
     (config.spool.max_size.0, when_full)
 }
 
-/// The sinks of all SIEM receivers, each with the name of its lane, in the order of the configuration.
+/// The sinks of all SIEM receivers that speak syslog, each with the name of its lane, in the order of the configuration.
 pub fn syslog(config: &Config) -> Vec<(String, syslog::Config)> {
-    let receiver = |siem: &Siem| Some((siem_lane(siem), receiver(siem, siem.url.as_ref()?, &config.node)));
+    let url = |siem: &'_ Siem| siem.url.clone().filter(|url| !url.transport.is_splunk());
+    let receiver = |siem: &Siem| Some((siem_lane(siem), receiver(siem, &url(siem)?, &config.node)));
     config.sinks.siem.iter().filter_map(receiver).collect()
+}
+
+/// The sinks of all Splunk HTTP Event Collectors, each with the name of its lane, in the order of the configuration.
+pub fn splunk(config: &Config) -> Vec<(String, splunk::Config)> {
+    let url = |siem: &'_ Siem| siem.url.clone().filter(|url| url.transport.is_splunk());
+    let collector = |siem: &Siem| {
+        let (shape, lane) = (siem.splunk.as_ref()?, siem_lane(siem));
+        let sink = collector(siem, shape, &url(siem)?, dead_letter(&shape.dead_letter, &config.state_dir, &lane))?;
+        Some((lane, sink))
+    };
+    config.sinks.siem.iter().filter_map(collector).collect()
+}
+
+fn collector(
+    siem: &Siem,
+    shape: &shape::Splunk,
+    url: &SiemUrl,
+    dead_letter: dead_letter::Config,
+) -> Option<splunk::Config> {
+    let receivers = std::iter::once(url).chain(&siem.failover).map(collector_url).collect();
+    let token = secret(shape.token.as_ref()?);
+    Some(splunk::Config {
+        tls: siem_tls(&siem.tls),
+        format: match shape.format {
+            shape::SplunkFormat::EcsJson => splunk::Format::EcsJson,
+            shape::SplunkFormat::Cef => splunk::Format::Cef,
+        },
+        labels: splunk::Labels {
+            index: shape.index.clone(),
+            source: shape.source.clone(),
+            source_type: shape.sourcetype.clone(),
+        },
+        ecs: ecs::Config { process_args: process_args(siem.process_args), ..ecs::Config::default() },
+        cef: record(siem),
+        filter: filter(siem),
+        acknowledgement: match shape.acknowledgement {
+            shape::Acknowledgement::Auto => splunk::Acknowledgement::Auto,
+            shape::Acknowledgement::Required => splunk::Acknowledgement::Required,
+            shape::Acknowledgement::Never => splunk::Acknowledgement::Off,
+        },
+        ack_timeout: shape.ack_timeout.0,
+        compression: shape.compression,
+        batch_bytes: shape.batch.bytes.bytes(),
+        batch_events: shape.batch.events as usize,
+        batch_age: shape.batch.age.0,
+        in_flight_bytes: shape.in_flight.bytes(),
+        timeout: siem.timeout.0,
+        failback: siem.failback.0,
+        ..splunk::Config::new(siem.name.as_str(), receivers, token, dead_letter)
+    })
+}
+
+/// `splunk+https://HOST:8088` without the word that told it from others.
+fn collector_url(url: &SiemUrl) -> String {
+    url.to_string().trim_start_matches("splunk+").to_owned()
 }
 
 fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
@@ -89,7 +148,10 @@ fn target(url: &SiemUrl) -> syslog::Target {
         Transport::Relp => syslog::Target::Relp { host, port },
         Transport::RelpTls => syslog::Target::RelpTls { host, port },
         Transport::Unix => syslog::Target::Unix { path: url.path.clone() },
-        Transport::UnixStream => syslog::Target::UnixStream { path: url.path.clone() },
+        // A collector is no target of syslog; the rules let none stand beside one.
+        Transport::UnixStream | Transport::SplunkHttp | Transport::SplunkHttps => {
+            syslog::Target::UnixStream { path: url.path.clone() }
+        }
     }
 }
 
@@ -169,15 +231,16 @@ fn siem_tls(shape: &SiemTls) -> TlsConfig {
         key_file: shape.key_file.clone(),
         server_name: shape.server_name.clone(),
         fingerprints: shape.fingerprints.clone(),
+        ..TlsConfig::default()
     }
 }
 
-fn dead_letter(shape: &Elasticsearch, state_dir: &Path) -> dead_letter::Config {
+fn dead_letter(shape: &shape::DeadLetter, state_dir: &Path, lane: &str) -> dead_letter::Config {
     dead_letter::Config {
-        dir: state_dir.join("dead-letter").join(ELASTICSEARCH_LANE),
-        lane: ELASTICSEARCH_LANE.to_owned(),
-        max_size: shape.dead_letter.max_size.0,
-        when_full: match shape.dead_letter.when_full {
+        dir: state_dir.join("dead-letter").join(lane),
+        lane: lane.to_owned(),
+        max_size: shape.max_size.0,
+        when_full: match shape.when_full {
             shape::WhenFull::Hold => dead_letter::WhenFull::Hold,
             shape::WhenFull::DropOldest => dead_letter::WhenFull::DropOldest,
         },
@@ -231,12 +294,43 @@ pub fn record(shape: &Siem) -> record::Config {
         },
         process_args: process_args(shape.process_args),
         max_record: shape.max_record.bytes(),
+        classes: Arc::new(classes(shape)),
         ..record::Config::default()
+    }
+}
+
+fn classes(shape: &Siem) -> record::Classes {
+    let shape::Verdicts { allow, deny, deny_staged, unknown } = &shape.verdicts;
+    let rule = |rule: &shape::ClassRule| record::Rule {
+        from: zone(&rule.from),
+        to: zone(&rule.to),
+        when: rule.when.as_ref().map(|when| Arc::clone(&when.0)),
+        becomes: (!rule.drop).then(|| look(&rule.look())),
+    };
+    let rules = shape.classes.iter().map(rule).collect();
+    record::Classes::new(&[allow, deny, deny_staged, unknown].map(look), rules, shape.unknown)
+}
+
+fn zone(shape: &Option<String>) -> Option<Pattern> {
+    shape.as_deref().filter(|zone| !shape::ClassRule::is_any_zone(zone)).map(|zone| Pattern::new(zone, false))
+}
+
+fn look(shape: &shape::Look) -> record::Look {
+    record::Look {
+        id: shape.class.clone(),
+        name: shape.name.clone(),
+        severity: shape.severity,
+        syslog_severity: shape.syslog_severity.map(|severity| severity as u8),
     }
 }
 
 fn filter(shape: &Siem) -> record::Filter {
     record::Filter {
+        flows: match shape.flows {
+            shape::Flows::CrossZone => record::Flows::CrossZone,
+            shape::Flows::All => record::Flows::All,
+        },
+        query: shape.filter.as_ref().map(|filter| Arc::clone(&filter.0)),
         verdict: match shape.verdict {
             shape::Verdict::Any => record::Verdict::Any,
             shape::Verdict::Allow => record::Verdict::Allow,
@@ -289,6 +383,15 @@ mod tests {
         let got = receiver(&config.sinks.siem[0], &url, "node-a1");
         let own = syslog::Config::new("", target(&url), "node-a1");
         assert_eq!(format!("{got:?}"), format!("{own:?}"));
+        let text = r#"{"url": "splunk+https://hec", "splunk": {"token": {"env": "T"}}}"#;
+        let siem = vec![serde_json::from_str(text).expect("a collector")];
+        let config = Config { sinks: shape::Sinks { elasticsearch: None, siem }, ..Config::default() };
+        assert!(super::syslog(&config).is_empty());
+        let (_, got) = splunk(&config).remove(0);
+        let (token, letters) = (SecretRef::Env("T".into()), got.dead_letter.clone());
+        let own = splunk::Config::new("", vec!["https://hec:8088".to_owned()], token, letters);
+        assert_eq!(format!("{got:?}"), format!("{own:?}"));
+        assert_eq!(got.dead_letter.dir, Path::new("/var/lib/tidegate/dead-letter/siem-"));
     }
 
     #[test]

@@ -4,13 +4,14 @@
 
 mod elasticsearch;
 mod siem;
+mod splunk;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use super::scalar::{Size, Span};
-use super::shape::{Config, Source};
+use super::shape::{Config, Flows, Source};
 use crate::yaml::Severity;
 
 /// Severity, path, message.
@@ -143,7 +144,7 @@ fn brackets_close(pattern: &str) -> bool {
 
 fn zones(config: &Config, found: &mut Findings) {
     match &config.zones {
-        None if !config.sinks.siem.is_empty() => found.error(
+        None if config.sinks.siem.iter().any(|siem| siem.flows == Flows::CrossZone) => found.error(
             "zones",
             "no zones are given, so no flow crosses zones and a SIEM would get nothing; write zones: /etc/tidegate/zones.yaml \
              (or give --zones FILE)",

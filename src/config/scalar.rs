@@ -158,9 +158,9 @@ impl fmt::Display for Listen {
 macro_rules! as_text {
     ($($type:ty),*) => {$(
         impl TryFrom<String> for $type {
-            type Error = String;
+            type Error = <Self as std::str::FromStr>::Err;
 
-            fn try_from(text: String) -> Result<Self, String> {
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::shape::Config;
 use crate::yaml::{child, index};
 
-/// Keyword that names a value's own form: `duration`, `size`, `listen`, `http-url`, `siem-url`, `secret`.
+/// Keyword that names a value's own form: `duration`, `size`, `listen`, `http-url`, `siem-url`, `query`,
+/// `secret`.
 pub(super) const MARK: &str = "x-tidegate";
 
 /// What `tidegate config schema` prints.

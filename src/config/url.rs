@@ -56,13 +56,13 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-/// A syslog receiver: `tls://`, `tcp://`, `udp://`, `relp://` or `relp+tls://` with HOST:PORT, `unix:///PATH` or
-/// `unix-stream:///PATH`.
+/// A receiver: `tls://`, `tcp://`, `udp://`, `relp://` or `relp+tls://` with HOST:PORT, `unix:///PATH` or
+/// `unix-stream:///PATH` for syslog; `splunk+https://` or `splunk+http://` with HOST:PORT for a HTTP Event Collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(
     inline,
-    extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls|relp|relp\\+tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|unix(-stream)?:///[^?#]+)$")
+    extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls|relp|relp\\+tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|splunk\\+https?://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?(/[^@?#]*)?|unix(-stream)?:///[^?#]+)$")
 )]
 pub struct SiemUrl {
     pub transport: Transport,
@@ -70,7 +70,8 @@ pub struct SiemUrl {
     pub host: String,
     /// Zero for a socket in the file system.
     pub port: u16,
-    /// The socket of `unix://` and `unix-stream://`, else empty.
+    /// The socket of `unix://` and `unix-stream://`; of a HTTP Event Collector the path before `/services`, seldom any;
+    /// else empty.
     pub path: PathBuf,
 }
 
@@ -83,6 +84,8 @@ pub enum Transport {
     RelpTls,
     Unix,
     UnixStream,
+    SplunkHttp,
+    SplunkHttps,
 }
 
 impl Transport {
@@ -94,6 +97,8 @@ impl Transport {
         (Self::RelpTls, "relp+tls", 2514),
         (Self::Unix, "unix", 0),
         (Self::UnixStream, "unix-stream", 0),
+        (Self::SplunkHttp, "splunk+http", 8088),
+        (Self::SplunkHttps, "splunk+https", 8088),
     ];
 
     pub fn scheme(self) -> &'static str {
@@ -110,7 +115,12 @@ impl Transport {
     }
 
     pub fn is_tls(self) -> bool {
-        matches!(self, Self::Tls | Self::RelpTls)
+        matches!(self, Self::Tls | Self::RelpTls | Self::SplunkHttps)
+    }
+
+    /// A HTTP Event Collector, which speaks no syslog.
+    pub fn is_splunk(self) -> bool {
+        matches!(self, Self::SplunkHttp | Self::SplunkHttps)
     }
 
     pub fn is_local(self) -> bool {
@@ -122,16 +132,21 @@ impl SiemUrl {
     /// The URL and what stands behind its `?`: only the command line gives options there.
     pub fn with_options(text: &str) -> Result<(Self, Vec<(String, String)>), String> {
         const FORM: &str = "write tls://HOST:6514, relp+tls://HOST:2514, relp://, tcp:// or udp://HOST:PORT, \
-                            unix:///dev/log or unix-stream:///PATH";
+                            unix:///dev/log or unix-stream:///PATH, or splunk+https://HOST:8088";
         let url = parse(text, FORM)?;
         let Some(&(transport, _, default_port)) = Transport::ALL.iter().find(|(_, scheme, _)| *scheme == url.scheme())
         else {
             return Err(format!("the scheme {}:// is not known here; {FORM}", url.scheme()));
         };
         if has_credentials(&url) {
-            return Err("syslog knows no user and no password; a receiver is told who we are by a client certificate \
-                        (tls.certificate_file and tls.key_file)"
-                .to_owned());
+            return Err(match transport.is_splunk() {
+                true => "a collector knows no user and no password; write splunk: {token: {file: PATH}} beside the url",
+                false => {
+                    "syslog knows no user and no password; a receiver is told who we are by a client certificate \
+                     (tls.certificate_file and tls.key_file)"
+                }
+            }
+            .to_owned());
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let path = url.path().to_owned();
@@ -142,13 +157,21 @@ impl SiemUrl {
             }
             local if local.is_local() => {}
             _ if host.is_empty() => return Err(format!("{} names no host; {FORM}", quoted(text))),
+            splunk if splunk.is_splunk() && path.contains("/services/collector") => {
+                return Err(format!(
+                    "{} has the collector's own path, which is added here; end it before /services",
+                    quoted(text)
+                ));
+            }
+            splunk if splunk.is_splunk() => {}
             _ if path.len() > 1 => return Err(format!("{} has a path; {FORM}", quoted(text))),
             _ => {}
         }
         let options = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
-        let (path, port) = match transport.is_local() {
-            true => (PathBuf::from(path), 0),
-            false => (PathBuf::new(), url.port().unwrap_or(default_port)),
+        let (path, port) = match transport {
+            local if local.is_local() => (PathBuf::from(path), 0),
+            splunk if splunk.is_splunk() => (path.trim_end_matches('/').into(), url.port().unwrap_or(default_port)),
+            _ => (PathBuf::new(), url.port().unwrap_or(default_port)),
         };
         Ok((Self { transport, host, port, path }, options))
     }
@@ -173,8 +196,10 @@ impl fmt::Display for SiemUrl {
         let scheme = self.transport.scheme();
         match self.transport {
             local if local.is_local() => write!(f, "{scheme}://{}", self.path.display()),
-            _ if self.host.contains(':') => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            _ => write!(f, "{scheme}://{}:{}", self.host, self.port),
+            _ if self.host.contains(':') => {
+                write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path.display())
+            }
+            _ => write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path.display()),
         }
     }
 }
@@ -239,6 +264,9 @@ mod tests {
             ("unix-stream:///run/siem", "unix-stream:///run/siem"),
             ("relp://siem", "relp://siem:2514"),
             ("relp+tls://[::1]", "relp+tls://[::1]:2514"),
+            ("splunk+https://hec", "splunk+https://hec:8088"),
+            ("splunk+https://inputs.example.com:443/hec/", "splunk+https://inputs.example.com:443/hec"),
+            ("splunk+http://[::1]:8089", "splunk+http://[::1]:8089"),
         ] {
             check::<SiemUrl>(text, Ok(printed));
         }
@@ -246,6 +274,9 @@ mod tests {
             ("siem:514", "has no scheme"),
             ("kafka://siem:514", "the scheme kafka:// is not known here"),
             ("tls://me:hunter2@siem", "client certificate"),
+            ("splunk+https://x:hunter2@hec", "token: {file: PATH}"),
+            ("splunk+https://hec:8088/services/collector/event", "end it before /services"),
+            ("splunk+https://", "names no host"),
             ("unix://dev/log", "three slashes"),
             ("unix-stream://run/siem", "write unix-stream:///dev/log (three slashes)"),
             ("tcp://siem/x", "has a path"),

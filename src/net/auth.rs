@@ -23,6 +23,8 @@ pub enum Auth {
     /// The encoded form that Elasticsearch hands out, or `id:key`.
     ApiKey(SecretRef),
     Bearer(SecretRef),
+    /// The token of a Splunk HTTP Event Collector.
+    Splunk(SecretRef),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,9 @@ impl Credentials {
             Auth::Basic { username, password } => format!("check user {username} and the password in {password}"),
             Auth::ApiKey(secret) => format!("check the API key in {secret}: it may be revoked or expired"),
             Auth::Bearer(secret) => format!("check the token in {secret}"),
+            Auth::Splunk(secret) => {
+                format!("check the token in {secret}: it may be wrong, disabled or deleted in Splunk")
+            }
         }
     }
 
@@ -105,6 +110,7 @@ impl Auth {
                 (format!("ApiKey {}", if key.contains(':') { STANDARD.encode(key) } else { key.to_owned() }), secret)
             }
             Self::Bearer(secret) => (format!("Bearer {}", secret.read()?.expose()), secret),
+            Self::Splunk(secret) => (format!("Splunk {}", secret.read()?.expose()), secret),
         };
         let mut header =
             HeaderValue::from_str(&text).map_err(|_| AuthError::Unprintable { origin: origin.to_string() })?;
@@ -137,6 +143,7 @@ mod tests {
         check("aWQ6a2V5", Auth::ApiKey, "ApiKey aWQ6a2V5");
         check("id:key\n", Auth::ApiKey, "ApiKey aWQ6a2V5");
         check("tok", Auth::Bearer, "Bearer tok");
+        check("tok\n", Auth::Splunk, "Splunk tok");
         assert_eq!(Auth::None.header().unwrap(), None);
     }
 

@@ -2,8 +2,10 @@
 
 pub mod auth;
 mod backoff;
+pub mod certificate;
 pub mod gzip;
 pub mod http;
+pub mod look;
 pub mod pace;
 pub mod product;
 pub mod receivers;

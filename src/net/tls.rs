@@ -11,13 +11,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha1::Digest as _;
+
+use super::certificate::Watch;
 
 /// What a user sets about TLS. The default believes the system's store and shows no certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct TlsConfig {
     /// RFC 5425 §4.2.2, `sha-1:AB:CD:…` or `sha-256:…` over the peer's DER certificate: one of these must match, and
     /// then neither authority nor name nor validity is asked.
     pub fingerprints: Vec<String>,
+    /// Sees what peers show.
+    pub watch: Watch,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +77,45 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .dangerous() // The name of the door to own verifiers; ours only ever ask for as much or for something else.
         .with_custom_certificate_verifier(Arc::new(verifier(config, provider)?));
-    let client = match identity(config)? {
+    let identity = identity(config)?;
+    config.watch.own(identity.as_ref().and_then(|(_, _, chain, _)| chain.first()).map(|own| &own[..]));
+    let mut client = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key, chain, secret)) => builder.with_client_auth_cert(chain, secret).map_err(|source| {
             TlsError::KeyDoesNotFit { certificate: certificate.to_path_buf(), key: key.to_path_buf(), source }
         })?,
     };
+    client.client_auth_cert_resolver =
+        Arc::new(Shown { inner: client.client_auth_cert_resolver, watch: config.watch.clone() });
     Ok(Arc::new(client))
+}
+
+/// The version and cipher that both sides agreed on, in the standards' names.
+pub fn negotiated(link: &rustls::ClientConnection) -> (String, String) {
+    let version = match link.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
+        other => format!("{other:?}"),
+    };
+    (version, link.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default())
+}
+
+/// Our certificate as before; that the peer asked for it is noted.
+#[derive(Debug)]
+struct Shown {
+    inner: Arc<dyn ResolvesClientCert>,
+    watch: Watch,
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.watch.asked();
+        self.inner.resolve(hints, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.inner.has_certs()
+    }
 }
 
 /// A configuration that believes nobody, for a client that speaks plain text only but must be given one.
@@ -148,7 +186,7 @@ fn verifier(config: &TlsConfig, provider: Arc<CryptoProvider>) -> Result<Verifie
     let algorithms = provider.signature_verification_algorithms;
     if !config.fingerprints.is_empty() {
         let prints = config.fingerprints.iter().map(|text| Fingerprint::parse(text)).collect::<Result<_, _>>()?;
-        return Ok(Verifier { trust: Trust::Pinned(prints), algorithms });
+        return Ok(Verifier { trust: Trust::Pinned(prints), algorithms, watch: config.watch.clone() });
     }
     let roots = match &config.ca_file {
         Some(path) => authorities(path)?,
@@ -158,7 +196,7 @@ fn verifier(config: &TlsConfig, provider: Arc<CryptoProvider>) -> Result<Verifie
         .build()
         .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
     let name = config.server_name.as_deref().map(parse_name).transpose()?;
-    Ok(Verifier { trust: Trust::Authorities { inner, name }, algorithms })
+    Ok(Verifier { trust: Trust::Authorities { inner, name }, algorithms, watch: config.watch.clone() })
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -231,6 +269,7 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 struct Verifier {
     trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -251,6 +290,7 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.watch.peer(std::iter::once(end_entity).chain(intermediates).map(|certificate| &certificate[..]));
         match &self.trust {
             Trust::Authorities { inner, name } => {
                 let name = name.as_ref().unwrap_or(server_name);

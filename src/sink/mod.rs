@@ -3,4 +3,8 @@
 pub mod dead_letter;
 mod dedupe;
 pub mod elastic;
+mod finding;
+pub mod splunk;
 pub mod syslog;
+
+pub use finding::{Finding, Level};

@@ -13,6 +13,7 @@ mod node;
 mod path;
 mod problem;
 mod schema;
+mod within;
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
@@ -82,19 +83,12 @@ impl Document {
         path::walk(&self.root, path).and_then(|found| found.key)
     }
 
-    /// Where the `offset`th byte of the text at a path stands, if it is written on one line and without escapes; else
-    /// where the text begins.
+    /// Where the `offset`th byte of the text at a path stands: on one line or several, quoted or in a block. Behind an
+    /// escape that is not understood here, and for an alias: where the text begins.
     pub fn place_in(&self, path: &str, offset: usize) -> Option<Place> {
         let node = self.node(path)?;
-        let Some(value) = node.as_text() else { return Some(node.place) };
-        let place = node.place;
-        let line = self.text.lines().nth(place.line as usize - 1)?;
-        let from: String = line.chars().skip(place.column as usize - 1).collect();
-        let quote = from.starts_with(['"', '\'']);
-        let written = if quote { &from[1..] } else { &from[..] };
-        let Some(before) = value.get(..offset).filter(|_| written.starts_with(value)) else { return Some(place) };
-        let column = place.column + u32::from(quote) + u32::try_from(before.chars().count()).ok()?;
-        Some(Place { column, ..place })
+        let found = node.as_text().and_then(|value| within::place(&self.text, node.place, value.get(..offset)?));
+        Some(found.unwrap_or(node.place))
     }
 
     /// Checks the tree against a JSON Schema as schemars writes it for Rust types, and tells every problem.

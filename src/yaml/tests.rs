@@ -241,3 +241,28 @@ fn a_type_of_its_own_opinion_is_placed() {
     let problem = document.to::<Outer>().unwrap_err();
     assert_eq!((problem.place, problem.path.as_str()), (Some(Place { line: 3, column: 3 }), "list[1]"));
 }
+
+#[test]
+fn places_inside_texts_of_several_lines() {
+    let text = "plain: abc\n  de fg\nfolded: >-\n  abc\n  de\n  fg\nliteral: |\n    abc\n    de fg\nsingle: 'a''b\n  de'\n\
+                double: \"a\\\"b de\"\nanchor: &x abc de\nalias: *x\n";
+    let document = Document::parse(text).unwrap();
+    let check = |path: &str, part: &str, expected: &str| {
+        let value = document.node(path).and_then(Node::as_text).unwrap();
+        let offset = value.find(part).unwrap();
+        assert_eq!(document.place_in(path, offset).unwrap().to_string(), expected, "{path} {part}");
+    };
+    check("plain", "bc", "1:9");
+    check("plain", "de", "2:3");
+    check("plain", "g", "2:7");
+    check("folded", "bc", "4:4");
+    check("folded", "fg", "6:3");
+    check("literal", "abc", "8:5");
+    check("literal", "g", "9:9");
+    check("single", "b", "10:13");
+    check("single", "e", "11:4");
+    check("double", "de", "12:15");
+    // Where it is used stands no text to point into.
+    check("alias", "de", "14:8");
+    assert_eq!(document.place_in("folded", 9).unwrap().to_string(), "6:5", "the end");
+}

@@ -7,6 +7,7 @@ use tidegate::decode::Decoder;
 use tidegate::encode::ecs::{Config, Encoder};
 use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin};
+use tidegate::query::Query;
 use tidegate::sink::elastic::batch::{Builder, Limits};
 use tidegate::zone::Table;
 
@@ -102,4 +103,30 @@ fn the_steady_state_allocates_nothing() {
     lane.builder.abandon();
     let counted = allocation_counter::measure(|| lane.take_all(&lines, 200));
     assert_eq!(counted.count_total, 0, "{} allocations for {} lines", counted.count_total, 200 * lines.len());
+}
+
+#[test]
+fn a_filter_allocates_nothing() {
+    let text = "verdict = deny or zones = dmz -> * and not dest.ip in (10.0.0.0/8, fd00::/8) and dest.port in (22, 80-90) \
+                or label.app = web-* or source.namespace =~ '^shop' or policy = x or reporter = dst and bytes > 1KiB";
+    let query = Query::parse(text).expect("an expression");
+    let zones =
+        Table::load(&fs::read_to_string(fixtures().join("zones/shop/zones.yaml")).expect("zones")).expect("good").0;
+    for case in ["level-0-allow", "aggregated-allow", "denied-at-source", "dest-domains", "services"] {
+        for line in lines(case) {
+            let mut scratch = String::new();
+            let flow = Decoder::default().decode(&line, &mut scratch).expect("a flow");
+            let id = LineId::new(flow.end_time, FileKey(1), 0, &line);
+            let origin = Origin { cluster: "c", node: "n", path: None, offset: 0, id, read_at_ms: None };
+            let event = Event { origin, body: Body::Flow(&flow), zones: Some(zones.classify(&flow)) };
+            // The regular expression warms up once.
+            query.matches(&event);
+            let counted = allocation_counter::measure(|| {
+                (0..100).for_each(|_| {
+                    std::hint::black_box(query.matches(&event));
+                });
+            });
+            assert_eq!(counted.count_total, 0, "{case}");
+        }
+    }
 }

@@ -1,15 +1,17 @@
 //! What one record costs on the lane's thread: filter, header and CEF, from flows that are decoded already.
 //!
-//! usage: siem_rate FLOWS [ROUNDS]
+//! usage: siem_rate FLOWS [ROUNDS [FILTER]]
 //!
 //! Prints one JSON line. The time is the thread's own on a processor, so that a busy machine does not count.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::decode::decode;
 use tidegate::encode::record::{Connections, Filter};
 use tidegate::lane::{Before, Outcomes, Sink as _, Taken};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin, ZonePair};
+use tidegate::query::Query;
 use tidegate::sink::syslog::{self, Config, Target};
 
 /// Flows that are held decoded; a real lane's are as warm.
@@ -28,7 +30,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // Nobody listens and nobody drives the runtime: what is sealed goes nowhere.
     let target = Target::Tcp { host: "127.0.0.1".to_owned(), port: 1 };
-    let filter = Filter { connections: Connections::Both, ..Filter::default() };
+    let query = arguments.next().map(|text| Arc::new(Query::parse(&text).expect("a filter")));
+    let filter = Filter { connections: Connections::Both, query, ..Filter::default() };
     let config = Config { filter, ..Config::new("bench", target, "node-a1") };
     let (wake, _wakes) = std::sync::mpsc::channel();
     let mut sink = syslog::sink(config, runtime.handle(), Outcomes::new(wake)).expect("a sink");
@@ -50,8 +53,9 @@ fn main() {
         }
     }
     let spent = on_processor() - begun;
+    let ns = spent.as_nanos() as f64 / (records + filtered) as f64;
     println!(
-        "{{\"records\":{records},\"filtered\":{filtered},\"cpu_s\":{:.3},\"records_per_cpu_s\":{:.0}}}",
+        "{{\"ns_per_flow\":{ns:.1},\"records\":{records},\"filtered\":{filtered},\"cpu_s\":{:.3},\"records_per_cpu_s\":{:.0}}}",
         spent.as_secs_f64(),
         records as f64 / spent.as_secs_f64()
     );

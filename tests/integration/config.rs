@@ -352,3 +352,128 @@ fn setup_without_elasticsearch_says_what_is_missing() {
     let ran = run_command(tidegate(&flags).current_dir(root()), "").expect_code(1);
     assert!(ran.stderr.contains("no Elasticsearch is configured; give --elasticsearch URL"), "{}", ran.stderr);
 }
+
+/// Zones, and lines between them, for what follows.
+fn three_flows() -> (tempfile::TempDir, String) {
+    let dir = temp_dir();
+    let zones = "apiVersion: zones/v1\nzones:\n- {name: dmz, match: [{namespace: web}]}\n- {name: restricted, match: [{namespace: data}]}\n";
+    std::fs::write(dir.path().join("zones.yaml"), zones).expect("written");
+    let line = |from: &str, to: &str, action: &str, port: u16, end: i64| {
+        format!(
+            r#"{{"start_time":{},"end_time":{end},"source_type":"wep","source_namespace":"{from}","dest_type":"wep","dest_namespace":"{to}","dest_port":{port},"proto":"tcp","action":"{action}","reporter":"dst","bytes_in":10,"bytes_out":20}}"#,
+            end - 300
+        )
+    };
+    let begin = 1_767_225_600;
+    let lines = [
+        line("web", "data", "deny", 22, begin),
+        line("web", "data", "allow", 443, begin + 1200),
+        line("data", "web", "allow", 443, begin + 1201),
+        line("web", "web", "deny", 22, begin + 3600),
+        "no flow".to_owned(),
+    ];
+    (dir, lines.join("\n") + "\n")
+}
+
+#[test]
+fn convert_takes_a_filter() {
+    let (dir, text) = three_flows();
+    let check = |to: &str, filter: &str, code: i32, lines: usize| {
+        let args = [&CONVERT[..], &["--to", to, "--zones", "zones.yaml", "--filter", filter]].concat();
+        let ran = run_command(tidegate(&args).current_dir(dir.path()), text.clone()).expect_code(code);
+        assert_eq!(ran.stdout.lines().count(), lines, "{filter}: {}\n{}", ran.stdout, ran.stderr);
+        ran.stderr
+    };
+    check("ecs", "verdict = deny", 0, 2);
+    check("ecs", "not verdict = deny", 0, 2);
+    check("cef", "verdict = deny", 0, 1);
+    check("cef", "zones = dmz -> restricted and port < 1000", 0, 2);
+    let told = check("ecs", "verdit = deny or port = x", 2, 0);
+    for part in [
+        "1:1: there is no field \"verdit\"; did you mean verdict?",
+        "1:25: \"x\" is no port",
+        "\n                          ^",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn an_expression_is_checked_by_itself() {
+    let (dir, _) = three_flows();
+    let check = |expression: &str, code: i32| {
+        let args = ["query", "check", "--zones", "zones.yaml", expression];
+        run_command(tidegate(&args).current_dir(dir.path()), "").expect_code(code)
+    };
+    let ran = check("action=DENY && dst.zone==restrictd", 0);
+    assert_eq!(ran.stdout, "verdict = deny and dest.zone = restrictd\n");
+    assert!(
+        ran.stderr.contains("there is no zone \"restrictd\"") && ran.stderr.contains("did you mean \"restricted\"?"),
+        "{}",
+        ran.stderr
+    );
+    let ran = check("verdict = ", 3);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("1:11: the expression ends here"), "{}", ran.stderr);
+    let fields = run(&["query", "fields", "-o", "json"], "").expect_code(0).stdout;
+    let fields: serde_json::Value = serde_json::from_str(&fields).expect("JSON");
+    assert!(
+        fields.as_array().expect("a list").iter().any(|field| field["name"] == "dest.zone" || field["name"] == "zone")
+    );
+}
+
+#[test]
+fn an_estimate_counts_what_each_destination_would_get() {
+    let (dir, text) = three_flows();
+    std::fs::create_dir(dir.path().join("logs")).expect("made");
+    std::fs::write(dir.path().join("logs/flows.log"), &text).expect("written");
+    let config = "zones: ZONES\nsinks:\n  siem:\n  - {name: all, url: 'tls://siem'}\n  - {name: ssh, url: 'udp://siem', flows: all, filter: dest.port = 22,\n     \
+                  classes: [{to: restricted, class: 'flow:jewels'}, {from: restricted, drop: true}]}\n";
+    let zones = dir.path().join("zones.yaml");
+    std::fs::write(dir.path().join("t.yaml"), config.replace("ZONES", zones.to_str().expect("UTF-8")))
+        .expect("written");
+    let estimate = |more: &[&str]| {
+        let args = [&["siem", "estimate", "-c", "t.yaml", "--node", "n", "--state-dir", "/nowhere", "logs"][..], more]
+            .concat();
+        run_command(tidegate(&args).current_dir(dir.path()), "")
+    };
+    let report: serde_json::Value =
+        serde_json::from_str(&estimate(&["-o", "json"]).expect_code(0).stdout).expect("JSON");
+    let [all, ssh] = report["destinations"].as_array().expect("a list").as_slice() else { panic!("{report:#}") };
+    // What convert writes is what is counted, but for the syslog header.
+    let args = [&CONVERT[..], &["--to", "cef", "--zones", "zones.yaml"]].concat();
+    let records = run_command(tidegate(&args).current_dir(dir.path()), text).expect_code(4).stdout;
+    assert_eq!(
+        (&all["lane"], &all["lines_read"], &all["flows_read"], &all["not_flows"]),
+        (&"siem-all".into(), &5.into(), &4.into(), &1.into())
+    );
+    assert_eq!(all["records"], records.lines().count());
+    let bytes = all["bytes"].as_u64().expect("a number") as usize;
+    assert!((records.len() + 3 * 50..records.len() + 3 * 120).contains(&bytes), "{bytes} of {}", records.len());
+    assert_eq!(all["span_seconds"], 3600 + 300);
+    assert_eq!(all["records_per_second"]["busiest_minute"], 0.0333, "two of them in one minute");
+    assert_eq!(all["records_per_day"], (3.0f64 * 86_400.0 / 3900.0).round());
+    assert!(all["caveat"].as_str().is_some_and(|caveat| caveat.starts_with("only 1 h 5 min of event time")), "{all:#}");
+    assert_eq!((&all["zone_pairs"][0]["from"], &all["zone_pairs"][0]["records"]), (&"dmz".into(), &2.into()));
+    let classes: Vec<_> = ssh["classes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|class| (class["class"].as_str(), class["records"].as_u64()))
+        .collect();
+    assert_eq!(classes, [(Some("flow:deny"), Some(1)), (Some("flow:jewels"), Some(1))]);
+    assert_eq!((&ssh["records"], &ssh["filtered"]), (&2.into(), &3.into()));
+
+    let text = estimate(&["--destination", "ssh"]).expect_code(0).stdout;
+    assert!(text.contains("siem-ssh (udp://siem:514)") && !text.contains("siem-all"), "{text}");
+    assert!(text.contains("flow:jewels") && text.contains("dmz -> restricted"), "{text}");
+    let short = estimate(&["--destination", "all", "--to", "1767225700", "-o", "json"]).expect_code(0).stdout;
+    let short: serde_json::Value = serde_json::from_str(&short).expect("JSON");
+    assert_eq!(short["destinations"][0]["gb_per_day"], serde_json::Value::Null);
+    assert!(
+        short["destinations"][0]["caveat"]
+            .as_str()
+            .is_some_and(|caveat| caveat.contains("too little for figures a day"))
+    );
+    let other = estimate(&["--destination", "soc"]).expect_code(1).stderr;
+    assert!(other.contains("there is none of that name; there are all, ssh"), "{other}");
+}

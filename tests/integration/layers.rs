@@ -8,7 +8,7 @@ use crate::support;
 /// Rooms by layer, as ARCHITECTURE.md shows them. A room uses only rooms of earlier rows.
 const LAYERS: [&[&str]; 6] = [
     &["model", "unit", "yaml"],
-    &["decode", "encode", "zone"],
+    &["decode", "encode", "query", "zone"],
     &["telemetry", "net", "durable", "lane"],
     &["source", "sink", "setup"],
     &["serve"],
@@ -17,7 +17,8 @@ const LAYERS: [&[&str]; 6] = [
 
 /// Pairs of one layer where the first may use the second. No circle of them, and no long list: outside of the frame, where
 /// everything is put together, each is a step towards a knot.
-const NEIGHBOURS: [(&str, &str); 7] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
+    ("encode", "query"),
     ("lane", "telemetry"),
     ("agent", "config"),
     ("demo", "agent"),

@@ -96,7 +96,7 @@ fn what_cannot_be_is_said() {
     let told = |args: &[&str], code: i32| render(args, "").expect_code(code).stderr;
     let stderr = told(&["--format", "structured-data", "--header", "rfc3164", "--zones", ZONES], 3);
     assert!(stderr.contains("structured data stands in the RFC 5424 header only"), "{stderr}");
-    assert!(told(&["--zones", ZONES, "--profile", "splunk-hec"], 2).contains("splunk-sc4s"));
+    assert!(told(&["--zones", ZONES, "--profile", "logrhythm"], 2).contains("splunk-sc4s"));
     assert!(told(&["--format", "cef"], 2).contains("--zones"));
     assert!(told(&["--zones", ZONES, "-c", "x.yaml", "--format", "leef"], 2).contains("cannot be used with"));
     assert!(told(&["--zones", "fixtures/zones/bad-keys/zones.yaml"], 3).contains("zones.yaml:"));

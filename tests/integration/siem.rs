@@ -4,6 +4,7 @@
 
 mod faults;
 mod golden;
+mod hec;
 mod lane;
 mod pages;
 mod parsers;
@@ -11,5 +12,6 @@ mod properties;
 mod proxy;
 mod receiver;
 mod rsyslog;
+mod send_test;
 mod syslog_ng;
 mod table;

@@ -3,10 +3,10 @@
 use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
 use crate::config::rooms;
 use crate::config::scalar::{Size, Span};
-use crate::config::shape::{Format, Header, Siem, SiemTls};
+use crate::config::shape::{ClassRule, Format, Header, Look, Siem, SiemTls, Verdicts};
 use crate::config::url::{SiemUrl, Transport};
 use crate::encode::leef;
-use crate::encode::record::MAX_DEVICE;
+use crate::encode::record::{MAX_DEVICE, MAX_RULES};
 use crate::encode::structured_data::DOCUMENTATION_ID;
 
 /// The name becomes part of a file name and of metric labels.
@@ -32,8 +32,12 @@ fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
         None => found.error(format!("{at}.url"), "no receiver is given; write url: tls://HOST:6514"),
         Some(url) => receivers(at, siem, url, found),
     }
+    if let Some(url) = &siem.url {
+        super::splunk::judge(at, siem, url, found);
+    }
     tls(&format!("{at}.tls"), &siem.tls, found);
     record(at, siem, found);
+    kinds(at, siem, found);
     found.span(format!("{at}.replay.age"), siem.replay.age, Span::seconds(0), TEN_MINUTES);
     found.span(format!("{at}.timeout"), siem.timeout, SECOND, TEN_MINUTES);
     if siem.failback != Span::seconds(0) {
@@ -78,6 +82,63 @@ fn record(at: &str, siem: &Siem, found: &mut Findings) {
     }
 }
 
+fn kinds(at: &str, siem: &Siem, found: &mut Findings) {
+    let Verdicts { allow, deny, deny_staged, unknown } = &siem.verdicts;
+    for (verdict, kind) in [("allow", allow), ("deny", deny), ("deny_staged", deny_staged), ("unknown", unknown)] {
+        look(&format!("{at}.verdicts.{verdict}"), kind, found);
+    }
+    if siem.classes.len() > MAX_RULES {
+        let most = MAX_RULES;
+        found.error(
+            format!("{at}.classes"),
+            format!("there are too many rules; write at most {most}, or join some by or"),
+        );
+    }
+    let is_open = |rule: &ClassRule| rule.when.is_none() && [&rule.from, &rule.to].iter().all(|zone| takes_any(zone));
+    for (index, rule) in siem.classes.iter().enumerate() {
+        let at = format!("{at}.classes[{index}]");
+        look(&at, &rule.look(), found);
+        match (rule.drop, rule.look() == Look::default()) {
+            (false, true) => {
+                found.error(
+                    &at,
+                    "the rule changes nothing; write drop: true, or one of class, name, severity, syslog_severity",
+                );
+            }
+            (true, false) => found.error(&at, "what is dropped has no class and no severity; keep drop, or them"),
+            _ => {}
+        }
+        if is_open(rule) && index + 1 < siem.classes.len() {
+            found.warning(
+                &at,
+                "it takes every flow, so no rule behind it is ever asked; put it last, or write from, to or when",
+            );
+        }
+    }
+}
+
+fn takes_any(zone: &Option<String>) -> bool {
+    zone.as_deref().is_none_or(ClassRule::is_any_zone)
+}
+
+/// Receivers route by the class, and write it into fields of their own.
+fn look(at: &str, look: &Look, found: &mut Findings) {
+    const LONGEST_CLASS: usize = 63;
+    const LONGEST_KIND: usize = 128;
+    let safe = |c: char| c.is_ascii_alphanumeric() || ":._-".contains(c);
+    let class = look.class.as_deref().unwrap_or("flow");
+    if class.is_empty() || class.len() > LONGEST_CLASS || !class.chars().all(safe) {
+        found.error(
+            format!("{at}.class"),
+            format!("{class:?} is no class; write up to {LONGEST_CLASS} letters, digits, : . _ and -, as in flow:deny"),
+        );
+    }
+    let name = look.name.as_deref().unwrap_or("flow");
+    if name.trim().is_empty() || name.chars().count() > LONGEST_KIND || name.chars().any(char::is_control) {
+        found.error(format!("{at}.name"), format!("write a name of 1 to {LONGEST_KIND} characters on one line"));
+    }
+}
+
 fn name(at: &str, name: &str, found: &mut Findings) {
     let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if name.is_empty() {
@@ -97,7 +158,7 @@ fn receivers(at: &str, siem: &Siem, first: &SiemUrl, found: &mut Findings) {
     let all: Vec<&SiemUrl> = std::iter::once(first).chain(&siem.failover).collect();
     let any = |is: fn(Transport) -> bool| all.iter().any(|url| is(url.transport));
     let scheme = first.transport.scheme();
-    if siem.framing.is_some() && !any(Transport::needs_framing) {
+    if siem.framing.is_some() && !any(Transport::needs_framing) && !first.transport.is_splunk() {
         let why =
             if any(Transport::is_datagram) { "sends datagrams, which need no framing" } else { "has its own framing" };
         found.error(format!("{at}.framing"), format!("{scheme}:// {why}; remove it"));
@@ -105,7 +166,7 @@ fn receivers(at: &str, siem: &Siem, first: &SiemUrl, found: &mut Findings) {
     if siem.tls != SiemTls::default() && !any(Transport::is_tls) {
         found.error(
             format!("{at}.tls"),
-            format!("{scheme}:// speaks no TLS; write tls:// or relp+tls:// in url, or remove tls"),
+            format!("{scheme}:// speaks no TLS; write {} in url, or remove tls", tls_schemes(first.transport)),
         );
     }
     if siem.failover.len() > MOST_FAILOVER {
@@ -123,6 +184,10 @@ fn receivers(at: &str, siem: &Siem, first: &SiemUrl, found: &mut Findings) {
             format!("{} tells nothing of its end, so what stands behind it is seldom tried; put it last", all[index]),
         );
     }
+}
+
+fn tls_schemes(transport: Transport) -> &'static str {
+    if transport.is_splunk() { "splunk+https://" } else { "tls:// or relp+tls://" }
 }
 
 fn tls(at: &str, tls: &SiemTls, found: &mut Findings) {

@@ -5,6 +5,7 @@
 
 mod elasticsearch;
 mod siem;
+mod splunk;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,11 @@ pub use elasticsearch::{
     Auth, Basic, Batch, Codec, DeadLetter, DeniedOutcome, Elasticsearch, Frozen, IndexMode, Lifecycle, Lookup, Setup,
     WhenFull,
 };
-pub use siem::{Bytes, Connections, Facility, Format, Framing, Header, Ipv6, Profile, Replay, Siem, SiemTls, Verdict};
+pub use siem::{
+    Bytes, ClassRule, Connections, Facility, Flows, Format, Framing, Header, Ipv6, Look, Profile, Replay, Siem,
+    SiemTls, SyslogSeverity, Verdict, Verdicts,
+};
+pub use splunk::{Acknowledgement, Splunk, SplunkBatch, SplunkFormat};
 
 use super::scalar::{Listen, Size, Span};
 
@@ -107,7 +112,8 @@ pub struct Sinks {
     /// Every flow, as an ECS document, to Elasticsearch or OpenSearch. The lane is named `elasticsearch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elasticsearch: Option<Elasticsearch>,
-    /// Every flow that crosses a zone, as a record over syslog. Each receiver is a lane named `siem-<name>`.
+    /// Every flow that crosses a zone, as a record over syslog or as events of a Splunk HTTP Event Collector. Each receiver
+    /// is a lane named `siem-<name>`.
     pub siem: Vec<Siem>,
 }
 

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ProcessArgs;
+use super::{ProcessArgs, Splunk};
+use crate::config::expression::Expression;
 use crate::config::scalar::{Size, Span};
 use crate::config::url::SiemUrl;
 use crate::encode::structured_data::DOCUMENTATION_ID;
 
-/// A SIEM: every flow that crosses a zone, as a record over syslog.
+/// A SIEM: every flow that crosses a zone, as a record over syslog, or as events of a Splunk HTTP Event Collector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name", "url"]))]
@@ -20,6 +21,7 @@ pub struct Siem {
     pub name: String,
     /// The receiver. With an acknowledgement for each record: `relp+tls://HOST:2514`, `relp://HOST:2514`. Without:
     /// `tls://HOST:6514`, `tcp://HOST:514`, `udp://HOST:514`, `unix:///dev/log` (datagrams), `unix-stream:///PATH`.
+    /// Splunk over HTTP: `splunk+https://HOST:8088`, with the key `splunk` beside it.
     pub url: Option<SiemUrl>,
     /// Further receivers of the same destination, in order of preference, at most 7. Records go to one at a time: to `url`
     /// if it can be had, else to the first of these. Default: none.
@@ -28,7 +30,8 @@ pub struct Siem {
     /// twice, records go back to it. `0s`: they stay until that connection breaks. Default: `60s`.
     pub failback: Span,
     /// What suits a kind of receiver, in a word: it stands for values of `format`, `header`, `framing`, `facility`, `ipv6`,
-    /// `bytes`, `cee_cookie` and `max_record` where these are not set. Default: `generic`, which stands for none.
+    /// `bytes`, `cee_cookie` and `max_record` where these are not set. Default: `generic`, which stands for none, as
+    /// `splunk-hec` does.
     pub profile: Profile,
     /// What a record is: `cef` (CEF:0), `leef` (LEEF 2.0), `structured-data` (an element of RFC 5424 structured data) or
     /// `ecs-json` (the ECS document on one line). Default: `cef`.
@@ -57,14 +60,30 @@ pub struct Siem {
     pub framing: Option<Framing>,
     /// Syslog facility. Default: `local0`.
     pub facility: Facility,
-    /// How receivers over `tls://` and `relp+tls://` are checked, and our client certificate.
+    /// What a Splunk HTTP Event Collector needs: its token, index and so on. It stands beside a `splunk+https://` url,
+    /// where `header`, `framing`, `facility`, `replay` and `reconnect` mean nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub splunk: Option<Splunk>,
+    /// How receivers over `tls://`, `relp+tls://` and `splunk+https://` are checked, and our client certificate.
     pub tls: SiemTls,
+    /// Which flows are sent at all: `cross-zone`, those between two zones; `all`, so that `filter` alone says. Default:
+    /// `cross-zone`.
+    pub flows: Flows,
+    /// Which of these flows are sent, in the filter language, as `dest.zone = restricted and not source.ip in
+    /// 10.0.0.0/8`. The others are counted as filtered. Default: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Expression>,
     /// Which flows are sent by what became of them. Default: `any`.
     pub verdict: Verdict,
     /// Whether a flow with one end in no zone counts as crossing. Default: `false`.
     pub unknown: bool,
     /// `one`: one record a connection, although both of its nodes may report it. `both`: every report. Default: `one`.
     pub connections: Connections,
+    /// What the record of a verdict is: its class, name and severities.
+    pub verdicts: Verdicts,
+    /// Which flows are another class or severity than their verdict says, or no record at all. The first rule that
+    /// fits decides. At most 64. Default: none.
+    pub classes: Vec<ClassRule>,
     /// Where IPv6 addresses go in CEF: `c6a` (`c6a2`, `c6a3`, as CEF:0 has it) or `native` (`src`, `dst`). Default: `c6a`.
     pub ipv6: Ipv6,
     /// What CEF `in` counts: `spec`, bytes from source to destination; `session`, bytes received by the source.
@@ -78,7 +97,8 @@ pub struct Siem {
     /// What is sent again when a connection breaks, because plain syslog has no acknowledgement. RELP has one, and needs
     /// no window.
     pub replay: Replay,
-    /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP may last, 1s to
+    /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP, or a whole request to a
+    /// collector, may last, 1s to
     /// 10m. Default: `30s`.
     pub timeout: Span,
     /// Age at which a connection is closed in good order and made again, 10s to 24h: the receiver's close proves that it
@@ -105,10 +125,15 @@ impl Default for Siem {
             header: Header::default(),
             framing: None,
             facility: Facility::default(),
+            splunk: None,
             tls: SiemTls::default(),
+            flows: Flows::default(),
+            filter: None,
             verdict: Verdict::default(),
             unknown: false,
             connections: Connections::default(),
+            verdicts: Verdicts::default(),
+            classes: Vec::new(),
             ipv6: Ipv6::default(),
             bytes: Bytes::default(),
             process_args: ProcessArgs::default(),
@@ -170,10 +195,105 @@ pub enum Profile {
     Qradar,
     #[serde(rename = "splunk-sc4s")]
     SplunkSc4s,
+    SplunkHec,
     Elastic,
     Rsyslog,
     #[default]
     Generic,
+}
+
+/// What the record of each verdict is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Verdicts {
+    /// Allowed. Default: class `flow:allow`, severity 3, informational.
+    pub allow: Look,
+    /// Denied. Default: class `flow:deny`, severity 6, warning.
+    pub deny: Look,
+    /// Allowed, but a staged policy would have denied it. Default: class `flow:deny-staged`, severity 4, notice.
+    pub deny_staged: Look,
+    /// The log does not say. Default: class `flow:unknown`, severity 4, notice.
+    pub unknown: Look,
+}
+
+/// What a record says of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Look {
+    /// What the SIEM knows the kind of event by (CEF `deviceEventClassId`): letters, digits, `:`, `.`, `_`, `-`; at most 63.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The kind of event for people, at most 128 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// CEF severity, 0 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub severity: Option<u8>,
+    /// Severity of the syslog header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syslog_severity: Option<SyslogSeverity>,
+}
+
+/// A rule: which flows, and what becomes of them. What it does not say stays what the verdict says.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassRule {
+    /// The source's zone; `*` is any run of characters. Default: `any`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The destination's zone, as `from`. Default: `any`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Which of these flows, in the filter language. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expression>,
+    /// No record is sent; the flow is counted as filtered. Default: `false`.
+    pub drop: bool,
+    /// What the SIEM knows the kind of event by (CEF `deviceEventClassId`): letters, digits, `:`, `.`, `_`, `-`; at most 63.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The kind of event for people, at most 128 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// CEF severity, 0 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub severity: Option<u8>,
+    /// Severity of the syslog header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syslog_severity: Option<SyslogSeverity>,
+}
+
+impl ClassRule {
+    /// `any` is the word of `zones.yaml` for it, and no zone can be called so.
+    pub fn is_any_zone(zone: &str) -> bool {
+        matches!(zone, "any" | "*")
+    }
+
+    pub fn look(&self) -> Look {
+        Look {
+            class: self.class.clone(),
+            name: self.name.clone(),
+            severity: self.severity,
+            syslog_severity: self.syslog_severity,
+        }
+    }
+}
+
+/// RFC 5424, table 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum SyslogSeverity {
+    Emergency,
+    Alert,
+    Critical,
+    Error,
+    Warning,
+    Notice,
+    Informational,
+    Debug,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -185,6 +305,15 @@ pub enum Format {
     Leef,
     StructuredData,
     EcsJson,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Flows {
+    #[default]
+    CrossZone,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -2,15 +2,18 @@
 //!
 //! Grammar: ArcSight Common Event Format (CEF) Implementation Standard. `CEF:0` because widely used receivers refuse 1.
 
+mod trial;
+
 use super::record::layout::{Key, Layout, key, labelled};
 use super::record::text::{Rules, Style, Writer};
 use super::record::{Field, MAX_DEVICE};
 
 // A record is first of all CEF: what holds for every format can be had here as well.
 pub use super::record::{
-    Bytes, CLASSES, Class, Config, Connections, DEFAULT_MAX_RECORD, Encoder, Filter, Frame, Ipv6, MIN_RECORD, Verdict,
-    event_time_ms,
+    Bytes, CLASSES, Class, Classes, Config, Connections, DEFAULT_MAX_RECORD, Encoder, Filter, Flows, Frame, Ipv6, Look,
+    MAX_RULES, MIN_RECORD, Rule, Verdict, event_time_ms,
 };
+pub use trial::{TRIAL_CLASS, Trial};
 
 /// Class and severity stand in the head.
 pub static KEYS: [Key; 38] = [
@@ -74,8 +77,8 @@ pub(super) fn head(config: &Config, class: &Class) -> Vec<u8> {
     let mut out = b"CEF:0|".to_vec();
     let severity = class.severity.to_string();
     let limits =
-        [(&*config.vendor, MAX_DEVICE), (&config.product, MAX_DEVICE), (&config.version, 31), (class.id, 1023)];
-    for (text, cut) in limits.into_iter().chain([(class.name, 512), (&severity, 2)]) {
+        [(&*config.vendor, MAX_DEVICE), (&config.product, MAX_DEVICE), (&config.version, 31), (&*class.id, 1023)];
+    for (text, cut) in limits.into_iter().chain([(&*class.name, 512), (&severity, 2)]) {
         let written = Writer::new(&mut out, &HEADER, cut).push(text).finish();
         out.extend_from_slice(if written.empty { b"-|" } else { b"|" });
     }

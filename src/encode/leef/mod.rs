@@ -68,7 +68,7 @@ static HEADER: Rules = Rules::new(Style::LeefHeader);
 pub(super) fn head(config: &Config, class: &Class, delimiter: u8) -> Vec<u8> {
     let mut out = b"LEEF:2.0|".to_vec();
     for (text, cut) in
-        [(&*config.vendor, MAX_DEVICE), (&config.product, MAX_DEVICE), (&config.version, 31), (class.id, 255)]
+        [(&*config.vendor, MAX_DEVICE), (&config.product, MAX_DEVICE), (&config.version, 31), (&*class.id, 255)]
     {
         let written = Writer::new(&mut out, &HEADER, cut).push(text).finish();
         out.extend_from_slice(if written.empty { b"-|" } else { b"|" });

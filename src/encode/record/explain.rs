@@ -65,7 +65,7 @@ impl Encoder {
         let BodyWriter::Facts(facts) = &self.body else { return Vec::new() };
         let args = self.config.process_args;
         let mut listener = Listener::default();
-        listener.text(Field::Class, Some(class.id));
+        listener.text(Field::Class, Some(&class.id));
         listener.number(Field::Severity, Some(class.severity.into()));
         tell::flow(&mut listener, event, flow, class, args);
         let mut out = Vec::new();

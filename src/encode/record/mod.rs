@@ -22,13 +22,15 @@ mod tell;
 pub(super) mod text;
 mod writer;
 
-pub use class::{CLASSES, Class};
+pub use class::{CLASSES, Class, Classes, Look, MAX_RULES, Rule};
 pub use explain::Explained;
 pub use field::Field;
-pub use filter::{Connections, Filter, Verdict};
+pub use filter::{Connections, Filter, Flows, Verdict};
 pub use tell::{Tell, event_time_ms};
 pub(super) use tell::{workload, zones};
 pub use writer::Record;
+
+use std::sync::Arc;
 
 use self::ecs_json::EcsJson;
 use self::layout::Layout;
@@ -98,6 +100,8 @@ pub struct Config {
     pub process_args: ProcessArgs,
     /// Longest record in octets, its syslog header included.
     pub max_record: usize,
+    /// Which kinds of records there are.
+    pub classes: Arc<Classes>,
 }
 
 /// Longest vendor and product in octets: what CEF allows.
@@ -120,6 +124,7 @@ impl Default for Config {
             bytes: Bytes::default(),
             process_args: ProcessArgs::default(),
             max_record: DEFAULT_MAX_RECORD,
+            classes: Arc::default(),
         }
     }
 }
@@ -181,7 +186,7 @@ impl Encoder {
         let facts = |layout, head: &dyn Fn(&Class) -> Vec<u8>, least_severity, tail| {
             BodyWriter::Facts(Box::new(Facts {
                 layout,
-                heads: CLASSES.iter().map(head).collect(),
+                heads: config.classes.all().iter().map(head).collect(),
                 least_severity,
                 tail,
             }))
@@ -201,11 +206,13 @@ impl Encoder {
         Self { config, body, truncated: 0, sanitised: 0 }
     }
 
-    /// Appends the record of an event without a syslog header. An event that is no flow leaves `out` as it is.
+    /// Appends the record of an event without a syslog header. An event that is no flow, or that a rule drops, leaves
+    /// `out` as it is.
     pub fn encode(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        if let Body::Flow(flow) = event.body {
+        let classes = Arc::clone(&self.config.classes);
+        if let (Body::Flow(flow), Some(class)) = (event.body, classes.of(event)) {
             let frame = Frame { budget: self.config.max_record, sequence: None };
-            self.encode_flow(event, flow, Class::of(flow), frame, out);
+            self.encode_flow(event, flow, class, frame, out);
         }
     }
 
@@ -231,7 +238,7 @@ impl Encoder {
         match &mut self.body {
             BodyWriter::Facts(facts) => {
                 let text = |text: &mut Writer<'_>| {
-                    text.push(class.name);
+                    text.push(&class.name);
                 };
                 let done = facts.write(class, frame, out, |record| own.facts(record), text, None);
                 self.count(done.truncated, done.sanitised);
@@ -277,7 +284,7 @@ impl Facts {
         let start = out.len();
         out.extend_from_slice(&self.heads[class.index]);
         let mut record = Record::new(out, &self.layout);
-        record.text(Field::Class, Some(class.id));
+        record.text(Field::Class, Some(&class.id));
         record.number(Field::Severity, Some(class.severity.max(self.least_severity).into()));
         tell(&mut record);
         let tail = match self.tail {

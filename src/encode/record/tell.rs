@@ -34,7 +34,7 @@ pub(super) fn flow(to: &mut impl Tell, event: &Event<'_>, flow: &Flow<'_>, class
     to.text(Field::Reason, class.reason);
     names(to, flow);
     process(to, flow, args);
-    origin(to, event);
+    origin(to, event, class);
     context(to, event, flow);
 }
 
@@ -150,9 +150,9 @@ fn process(to: &mut impl Tell, flow: &Flow<'_>, args: ProcessArgs) {
     to.join(field, std::iter::once(name).chain(args.iter().flat_map(|arg| [" ", arg])));
 }
 
-fn origin(to: &mut impl Tell, event: &Event<'_>) {
+fn origin(to: &mut impl Tell, event: &Event<'_>, class: &Class) {
     let origin = &event.origin;
-    to.text(Field::Category, Some("traffic:cross-zone"));
+    to.text(Field::Category, Some(class.category));
     to.text(Field::Node, Some(origin.node));
     to.join(Field::Sensor, [origin.cluster, "/", origin.node]);
     to.text(Field::Id, Some(origin.id.as_str()));

@@ -68,7 +68,7 @@ pub(super) fn head(enterprise_id: u32) -> Vec<u8> {
 /// `Cross-zone flow denied: frontend/web-* (dmz) to data/db-0 (restricted)`.
 pub(super) fn text(out: &mut Writer<'_>, event: &Event<'_>, flow: &Flow<'_>, class: &Class) {
     let zones = zones(event);
-    out.push(class.name);
+    out.push(&class.name);
     let mut end = |before: &str, workload: [&str; 3], zone: &str| {
         out.push(before);
         for piece in workload {

@@ -12,31 +12,11 @@ use super::stream::{Blind, Place};
 use super::{Config, Credentials, Error, Gate, Http, Lookup, Stats, stream};
 use crate::net::http::{self, Failure};
 use crate::net::product::Product;
+pub use crate::sink::{Finding, Level};
 
 const MAX_ANSWER: usize = 1 << 20;
 /// The name of the index template that `setup` installs.
 pub const TEMPLATE: &str = "logs-calico.flow";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    Good,
-    /// It ships all the same, or may.
-    Note,
-    Bad,
-}
-
-/// One thing that was found out, as a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
-    pub text: String,
-}
-
-impl Finding {
-    fn new(level: Level, text: String) -> Self {
-        Self { level, text }
-    }
-}
 
 /// Tries every host. Nothing is written.
 pub async fn probe(config: &Config) -> Result<Vec<Finding>, Error> {

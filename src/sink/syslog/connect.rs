@@ -59,6 +59,8 @@ pub struct ProbeReport {
     /// Where we ended up, of all addresses of the name.
     pub address: String,
     pub tls: Option<TlsReport>,
+    /// How long the connection took, and TLS on it.
+    pub took: (Duration, Option<Duration>),
     /// What a receiver over RELP calls itself.
     pub relp: Option<String>,
     /// False for datagrams: nobody answers, so nothing is proved.
@@ -155,11 +157,14 @@ async fn open_stream(
 ) -> Result<(Pipe, ProbeReport), ConnectError> {
     let mut report = report(address, true);
     let (mut stream, socket): (Boxed, OwnedFd) = if target.is_tls() {
-        let (stream, socket) = open_tls(config, target, host, address).await?;
+        let (stream, socket, took) = open_tls(config, target, host, address).await?;
+        report.took = took;
         report.tls = Some(tls_report(stream.get_ref().1));
         (Box::new(stream), socket)
     } else {
+        let begun = Instant::now();
         let (stream, socket) = open_tcp(address, config.timeout).await?;
+        report.took = (begun.elapsed(), None);
         (Box::new(stream), socket)
     };
     let protocol = if target.acknowledges() {
@@ -177,7 +182,7 @@ fn plain(config: &Config, target: &Target) -> Protocol {
 }
 
 fn report(address: impl ToString, confirmed: bool) -> ProbeReport {
-    ProbeReport { address: address.to_string(), tls: None, relp: None, confirmed }
+    ProbeReport { address: address.to_string(), tls: None, took: Default::default(), relp: None, confirmed }
 }
 
 fn open_unix(path: &Path) -> Result<(Pipe, ProbeReport), ConnectError> {
@@ -238,11 +243,13 @@ async fn open_tls(
     target: &Target,
     host: &str,
     address: SocketAddr,
-) -> Result<(TlsStream, OwnedFd), ConnectError> {
+) -> Result<(TlsStream, OwnedFd, (Duration, Option<Duration>)), ConnectError> {
     // Read for every connection: certificates are renewed while we run.
     let connector = TlsConnector::from(tls::client_config(&config.tls)?);
     let name = tls::server_name(&config.tls, host)?;
+    let begun = Instant::now();
     let (stream, socket) = open_tcp(address, config.timeout).await?;
+    let connected = begun.elapsed();
     let fail = |error: &io::Error| ConnectError::Handshake {
         address,
         reason: tls::explain(error).unwrap_or_else(|| error.to_string()),
@@ -252,9 +259,10 @@ async fn open_tls(
         .await
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer the handshake")))
         .map_err(|error| fail(&error))?;
+    let took = (connected, Some(begun.elapsed()));
     // The answer to the first RELP frame tells more than silence could.
     if target.acknowledges() {
-        return Ok((stream, socket));
+        return Ok((stream, socket, took));
     }
     let quiet = (begun.elapsed() * 2).clamp(QUIET.0, QUIET.1);
     match timeout(quiet, read_to_end(&mut stream)).await {
@@ -262,7 +270,7 @@ async fn open_tls(
         Ok(Broken::Failed(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(fail(&error)),
         Ok(_) => return Err(refused_us(address)),
     }
-    Ok((stream, socket))
+    Ok((stream, socket, took))
 }
 
 fn refused_us(address: SocketAddr) -> ConnectError {
@@ -308,12 +316,7 @@ fn broken_open(address: SocketAddr, error: io::Error) -> ConnectError {
 }
 
 fn tls_report(link: &rustls::ClientConnection) -> TlsReport {
-    let version = match link.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
-        other => format!("{other:?}"),
-    };
-    let cipher = link.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
+    let (version, cipher) = tls::negotiated(link);
     let leaf = link.peer_certificates().and_then(<[_]>::first);
     TlsReport { version, cipher, fingerprint: leaf.map(|der| tls::fingerprint(der)).unwrap_or_default() }
 }

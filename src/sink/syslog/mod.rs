@@ -18,10 +18,12 @@ mod batch;
 mod connect;
 mod header;
 mod link;
+mod measure;
 mod relp;
 mod stats;
 mod target;
 mod task;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +37,14 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use connect::{ConnectError, ProbeReport, TlsReport, probe};
 pub use header::HeaderWriter;
+pub use measure::{Amount, Measure, Measured, Tally, measured};
 pub use stats::{Proof, Stats};
 pub use target::{Framing, Target};
+pub use trial::trial;
 
 use self::batch::Batch;
 use self::task::Command;
-use crate::encode::record::{self, Class, Encoder, Filter, Frame};
+use crate::encode::record::{self, Classes, Encoder, Filter, Frame};
 use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::tls::{self, TlsConfig, TlsError};
@@ -191,6 +195,7 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
 #[derive(Debug)]
 pub struct Syslog {
     filter: Filter,
+    classes: Arc<Classes>,
     encoder: Encoder,
     header: HeaderWriter,
     max_message: usize,
@@ -217,7 +222,8 @@ impl Syslog {
         alive: oneshot::Sender<()>,
     ) -> Self {
         Self {
-            filter: config.filter,
+            filter: config.filter.clone(),
+            classes: Arc::clone(&config.record.classes),
             encoder: Encoder::new(config.record.clone()),
             header: config.header_writer(),
             max_message: config.max_message(),
@@ -251,11 +257,14 @@ impl Sink for Syslog {
 
     fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
         let Body::Flow(flow) = event.body else { return Taken::Filtered };
-        if !self.filter.takes(event) || self.seen.is_another_trace(flow) {
+        if !self.filter.takes(event) {
+            return Taken::Filtered;
+        }
+        let Some(class) = self.classes.of(event) else { return Taken::Filtered };
+        if self.seen.is_another_trace(flow) {
             return Taken::Filtered;
         }
         self.sequence = if self.sequence >= LAST_SEQUENCE { 1 } else { self.sequence + 1 };
-        let class = Class::of(flow);
         let batch = &mut self.open;
         let start = batch.bytes.len();
         let time = record::event_time_ms(event);

@@ -72,6 +72,18 @@ impl Target {
         }
     }
 
+    /// `None` for a socket in the file system.
+    pub(super) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Udp { port, .. }
+            | Self::Tcp { port, .. }
+            | Self::Tls { port, .. }
+            | Self::Relp { port, .. }
+            | Self::RelpTls { port, .. } => Some(*port),
+            Self::Unix { .. } | Self::UnixStream { .. } => None,
+        }
+    }
+
     /// What the kind of receiver expects where the user says nothing: local daemons take lines on a stream socket, not
     /// all of them counted octets.
     pub(super) fn default_framing(&self) -> Framing {

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::content::{Content, Spooled};
+use super::fill::{Filled, fill};
 use super::patterns::{Packing, packing};
 use super::reader::Reader;
-use super::fill::{Filled, fill};
 use super::{FileSource, Known, LINGER, LINGER_DELETED, unix_seconds};
 use crate::lane::Tail;
 use crate::source::spool::{Owner, Part, SpoolError};

@@ -19,6 +19,7 @@ use tidegate::model::{
     Action, Body, End, EndpointType, Event, FileKey, Flow, LineId, Origin, Policies, Process, Reporter, Service, Text,
     ZonePair,
 };
+use tidegate::query::Query;
 use tidegate::sink::elastic::outcome::{self, Verdict};
 use tidegate::sink::syslog::{self, Target as Receiver};
 use tidegate::source::checkpoint::{Loaded, Store};
@@ -27,7 +28,7 @@ use tidegate::source::tail::{Config, FileSource, SourceConfig, Start};
 
 pub type Target = fn(&[u8]);
 
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("decode", decode_line),
     ("gzip", gzip_reader),
     ("checkpoint", checkpoint),
@@ -38,6 +39,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("structured-data", structured_data_element),
     ("ecs-json", ecs_line),
     ("rfc5424", rfc5424_frame),
+    ("query", query_form),
 ];
 
 /// A line never panics; the scanner and the pass that defines what is right agree on it; what it says is the same whatever the scratch held before; what is a flow is a JSON object for
@@ -503,4 +505,34 @@ fn sent_over_tcp(hostname: &str, event: &Event<'_>) -> Vec<u8> {
         });
     });
     reader.join().expect("no panic")
+}
+
+/// A text is read or refused with places inside it; what is read prints itself as text that means the same, and can be
+/// asked.
+fn query_form(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let query = match Query::parse(text) {
+        Ok(query) => query,
+        Err(errors) => {
+            assert!(!errors.0.is_empty());
+            assert!(
+                errors.0.iter().all(|error| text.is_char_boundary(error.offset) && error.line > 0 && error.column > 0)
+            );
+            return;
+        }
+    };
+    let printed = query.to_string();
+    // Its values are those of the text, quoted and with their units written out.
+    if printed.len() <= tidegate::query::MAX_TEXT_BYTES {
+        let again = Query::parse(&printed).unwrap_or_else(|errors| panic!("{printed}: {errors}"));
+        assert_eq!(again.to_string(), printed);
+        assert_eq!(again, query, "{printed}");
+    }
+    let fields = Fields::new(data);
+    let flow = fields.flow();
+    let event = fields.event(&flow);
+    let negated = Query::parse(&format!("not ({printed})"));
+    let holds = query.matches(&event);
+    assert!(negated.is_err() || negated.is_ok_and(|negated| negated.matches(&event) != holds), "{printed}");
+    assert!(query.zones().iter().all(|zone| text.is_char_boundary(zone.offset)));
 }

@@ -88,7 +88,7 @@ fn the_dead_letter_is_shown_by_reason_and_letter_by_letter() {
     let ran = crate::support::run(&["dead-letter", "--state-dir", nothing.path().to_str().unwrap()], "").expect_code(0);
     assert!(ran.stdout.starts_with("no dead letters in "), "{ran:?}");
     let ran = crate::support::run(&["dead-letter", "--state-dir", &state, "--lane", "siem-soc"], "").expect_code(0);
-    assert!(ran.stderr.contains("a SIEM refuses nothing"), "{ran:?}");
+    assert!(ran.stderr.contains("over syslog nothing is refused"), "{ran:?}");
 }
 
 #[test]
@@ -266,6 +266,8 @@ fn a_replay_needs_an_elasticsearch() {
     );
     assert!(none.expect_code(1).stderr.contains("no Elasticsearch is configured"));
     place.configure("http://127.0.0.1:1", |_| {});
-    assert!(place.run("replay", &["--lane", "siem-soc"]).expect_code(1).stderr.contains("a SIEM refuses nothing"));
+    assert!(
+        place.run("replay", &["--lane", "siem-soc"]).expect_code(1).stderr.contains("over syslog nothing is refused")
+    );
     assert_eq!(place.json("replay", &[], 0)["letters"], 0, "nothing to send needs no peer");
 }

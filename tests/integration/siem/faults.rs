@@ -14,15 +14,15 @@ use super::receiver::{Rsyslog, certificates};
 use crate::support::{Ran, Running, SOON, free_port, root, run, temp_dir, tidegate, wait_until};
 
 /// Lines that are there at the start, and as many that come while the fault is on.
-const LINES: usize = 2000;
+pub(super) const LINES: usize = 2000;
 /// Of the agent in a debug build; a release build needs a third.
-const MEMORY_KIB: u64 = 64 << 10;
+pub(super) const MEMORY_KIB: u64 = 64 << 10;
 
-struct Agent {
+pub(super) struct Agent {
     folder: tempfile::TempDir,
     port: u16,
-    written: usize,
-    running: Option<Running>,
+    pub(super) written: usize,
+    pub(super) running: Option<Running>,
 }
 
 fn line(number: usize) -> String {
@@ -39,7 +39,7 @@ fn line(number: usize) -> String {
 
 impl Agent {
     /// Lines are there already. `siem`: the destination, without its name.
-    fn start(mut siem: Value) -> Self {
+    pub(super) fn start(mut siem: Value) -> Self {
         let mut this = Self { folder: temp_dir(), port: free_port(), written: 0, running: None };
         this.write(LINES);
         let file = |name: &str| certificates().join(name);
@@ -65,16 +65,16 @@ impl Agent {
         this
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let path = self.path("tidegate.yaml");
         self.running = Some(Running::start(&mut tidegate(&["run".as_ref(), "-c".as_ref(), path.as_os_str()])));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&mut self, lines: usize) {
+    pub(super) fn write(&mut self, lines: usize) {
         let mut file = std::fs::File::options().create(true).append(true).open(self.path("flows.log")).expect("a file");
         let text: String = (self.written..self.written + lines).map(|number| line(number) + "\n").collect();
         file.write_all(text.as_bytes()).expect("written");
@@ -82,7 +82,7 @@ impl Agent {
     }
 
     /// One number of the metrics; labels as they are printed.
-    fn metric(&self, name: &str) -> Option<f64> {
+    pub(super) fn metric(&self, name: &str) -> Option<f64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
@@ -93,7 +93,7 @@ impl Agent {
     }
 
     /// Highest resident memory so far.
-    fn memory_kib(&self) -> u64 {
+    pub(super) fn memory_kib(&self) -> u64 {
         let pid = self.running.as_ref().expect("it runs").pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
@@ -109,14 +109,23 @@ impl Agent {
         Duration::from_millis(ticks * 10)
     }
 
-    fn stop(&mut self) -> Ran {
+    pub(super) fn stop(&mut self) -> Ran {
         let running = self.running.take().expect("it runs");
         running.terminate();
         running.wait(SOON)
     }
 
     /// Every record that should arrive, by its id.
-    fn expected(&self) -> BTreeMap<String, String> {
+    pub(super) fn expected(&self) -> BTreeMap<String, String> {
+        self.records().into_iter().collect()
+    }
+
+    /// Ids of the lines, in their order.
+    pub(super) fn ids_in_order(&self) -> Vec<String> {
+        self.records().into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn records(&self) -> Vec<(String, String)> {
         let zones = root().join("fixtures/cef/all-cross/zones.yaml");
         let zones = zones.to_str().expect("a plain path");
         let arguments =

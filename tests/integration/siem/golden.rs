@@ -89,7 +89,7 @@ fn records(case: &Path, table: &Table, filter: Filter, format: Format) -> String
 /// All records in the zones where nearly everything crosses.
 pub fn everything(format: Format) -> String {
     let (table, filter) = (all_cross(), Filter { connections: Connections::Both, ..Filter::default() });
-    cases().iter().map(|case| records(case, &table, filter, format)).collect()
+    cases().iter().map(|case| records(case, &table, filter.clone(), format)).collect()
 }
 
 /// All golden records of a format.

@@ -10,7 +10,8 @@ use tidegate::config::{Input, Surroundings, presets};
 use super::receiver::certificates;
 use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until};
 
-const PROFILES: [&str; 7] = ["arcsight", "sentinel", "qradar", "splunk-sc4s", "elastic", "rsyslog", "generic"];
+const PROFILES: [&str; 8] =
+    ["arcsight", "sentinel", "qradar", "splunk-sc4s", "splunk-hec", "elastic", "rsyslog", "generic"];
 
 fn page(name: &str) -> String {
     let path = root().join("deploy/docs/siem").join(format!("{name}.md"));

@@ -24,6 +24,7 @@ struct Facts {
 struct ClassRow {
     id: String,
     name: String,
+    within: String,
     severity: u8,
     syslog: u8,
     act: Option<String>,
@@ -120,8 +121,8 @@ fn classes_are_those_of_the_encoder() {
     assert_eq!(rows.len(), CLASSES.len());
     for (row, class) in rows.iter().zip(&CLASSES) {
         let texts = (row.act.as_deref(), row.outcome.as_deref(), row.reason.as_deref());
-        let same = (&*row.id, &*row.name, row.severity, row.syslog)
-            == (class.id, class.name, class.severity, class.syslog_severity)
+        let same = (&*row.id, &*row.name, &*row.within, row.severity, row.syslog)
+            == (&*class.id, &*class.name, class.within, class.severity, class.syslog_severity)
             && texts == (class.act, class.outcome, class.reason);
         assert!(same, "{row:?} and {class:?}");
     }

@@ -367,9 +367,9 @@ impl Shared {
     }
 }
 
-type Request = (String, String, BTreeMap<String, String>, Vec<u8>);
+pub type Request = (String, String, BTreeMap<String, String>, Vec<u8>);
 
-fn request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+pub fn request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     let mut next = |reader: &mut BufReader<TcpStream>| {
         line.clear();

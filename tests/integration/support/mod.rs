@@ -7,6 +7,7 @@
 pub mod cutter;
 pub mod data_stream;
 pub mod fake_bulk;
+pub mod hec;
 pub mod recorder;
 pub mod reduce;
 pub mod servers;

@@ -1,0 +1,249 @@
+//! One flow as an event object of the collector: the document or record in an envelope.
+//!
+//! `time` is when it happened (seconds with milliseconds), `host` the node. `fields` are indexed by Splunk beside the
+//! event, so that counts by zone pair need no event to be read; they have the names of Splunk's common information model
+//! (network traffic). The id of the line stands in the event, not there: indexed, it would cost more than it gives.
+//!
+//! Format: Splunk's manual "Format events for HTTP Event Collector", event metadata.
+
+use crate::encode::cef::{self, Class};
+use crate::encode::ecs;
+use crate::encode::json::{self, key};
+use crate::model::event::UNKNOWN_ZONE;
+use crate::model::{Event, Flow};
+
+/// What stands in `event`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// The ECS document, as a JSON object.
+    #[default]
+    EcsJson,
+    /// The CEF record, as a string.
+    Cef,
+}
+
+impl Format {
+    /// The source type where the user names none.
+    pub const fn source_type(self) -> &'static str {
+        match self {
+            Self::EcsJson => "calico:flow",
+            Self::Cef => "calico:flow:cef",
+        }
+    }
+}
+
+/// How events are labelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// `None`: the token's default index.
+    pub index: Option<String>,
+    pub source: String,
+    /// `None`: by the format.
+    pub source_type: Option<String>,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { index: None, source: "tidegate".to_owned(), source_type: None }
+    }
+}
+
+pub struct Encoder {
+    format: Format,
+    /// `"source":…,"sourcetype":…,"index":…,`, made once.
+    labels: Vec<u8>,
+    ecs: ecs::Encoder,
+    cef: cef::Encoder,
+    max_record: usize,
+    /// The record before it becomes a JSON string.
+    record: Vec<u8>,
+}
+
+impl Encoder {
+    pub fn new(format: Format, labels: &Labels, ecs: ecs::Config, cef: cef::Config) -> Self {
+        Self {
+            format,
+            labels: labels_of(format, labels),
+            ecs: ecs::Encoder::new(ecs),
+            max_record: cef.max_record,
+            cef: cef::Encoder::new(cef),
+            record: Vec::new(),
+        }
+    }
+
+    /// Appends the object of a flow.
+    pub fn encode(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, out: &mut Vec<u8>) {
+        open(out, cef::event_time_ms(event), event.origin.node, &self.labels);
+        put_fields(out, event, class);
+        out.extend_from_slice(key!("event"));
+        match self.format {
+            Format::EcsJson => {
+                self.ecs.encode(event, out);
+                out.push(b'}');
+            }
+            Format::Cef => {
+                self.record.clear();
+                let frame = cef::Frame { budget: self.max_record, sequence: None };
+                self.cef.encode_flow(event, flow, class, frame, &mut self.record);
+                // A record is UTF-8 whatever its flow held.
+                json::item(out, &String::from_utf8_lossy(&self.record));
+                json::finish(out, b'}');
+            }
+        }
+    }
+
+    /// Records in which something was cut or left out.
+    pub fn truncated(&self) -> u64 {
+        self.cef.truncated() + self.ecs.capped()
+    }
+
+    /// Records in which a character was replaced.
+    pub fn sanitised(&self) -> u64 {
+        self.cef.sanitised()
+    }
+}
+
+fn labels_of(format: Format, labels: &Labels) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::text(&mut out, key!("source"), &labels.source);
+    json::text(&mut out, key!("sourcetype"), labels.source_type.as_deref().unwrap_or(format.source_type()));
+    if let Some(index) = &labels.index {
+        json::text(&mut out, key!("index"), index);
+    }
+    out
+}
+
+fn open(out: &mut Vec<u8>, time_ms: Option<i64>, node: &str, labels: &[u8]) {
+    out.push(b'{');
+    // Without a time the collector takes its own.
+    if let Some(millis) = time_ms.and_then(|millis| u64::try_from(millis).ok()) {
+        out.extend_from_slice(key!("time"));
+        out.extend_from_slice(itoa::Buffer::new().format(millis / 1000).as_bytes());
+        let rest = millis % 1000;
+        out.extend([b'.', digit(rest / 100), digit(rest / 10), digit(rest), b',']);
+    }
+    json::text(out, key!("host"), node);
+    out.extend_from_slice(labels);
+}
+
+fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
+fn put_fields(out: &mut Vec<u8>, event: &Event<'_>, class: &Class) {
+    let (source, dest) = event.zones.map_or((UNKNOWN_ZONE, UNKNOWN_ZONE), |zones| (zones.source, zones.dest));
+    let fields = json::object(out, key!("fields"));
+    json::text(out, key!("src_zone"), source);
+    json::text(out, key!("dest_zone"), dest);
+    if let Some(action) = action(class) {
+        json::text(out, key!("action"), action);
+    }
+    json::text(out, key!("signature_id"), &class.id);
+    json::text(out, key!("cluster"), event.origin.cluster);
+    json::close(out, fields);
+}
+
+/// The words of the common information model.
+fn action(class: &Class) -> Option<&'static str> {
+    match class.act? {
+        "deny" => Some("blocked"),
+        _ => Some("allowed"),
+    }
+}
+
+/// The object of a test record: of the class `test`, marked as such, with no flow and no flow's id.
+pub fn trial(format: Format, labels: &Labels, record: &cef::Trial<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    open(&mut out, Some(record.time_ms), record.node, &labels_of(format, labels));
+    let fields = json::object(&mut out, key!("fields"));
+    json::text(&mut out, key!("signature_id"), cef::TRIAL_CLASS);
+    json::text(&mut out, key!("cluster"), record.cluster);
+    json::close(&mut out, fields);
+    match format {
+        Format::EcsJson => {
+            let event = json::object(&mut out, key!("event"));
+            json::text(&mut out, key!("message"), &record.message());
+            let inner = json::object(&mut out, key!("event"));
+            json::text(&mut out, key!("kind"), "event");
+            json::text(&mut out, key!("module"), "tidegate");
+            json::text(&mut out, key!("dataset"), "tidegate.test");
+            json::text(&mut out, key!("code"), cef::TRIAL_CLASS);
+            json::text(&mut out, key!("action"), &record.class.id);
+            json::close(&mut out, inner);
+            let tags = json::array(&mut out, key!("tags"));
+            json::item(&mut out, "test");
+            json::close(&mut out, tags);
+            json::close(&mut out, event);
+        }
+        Format::Cef => {
+            let mut text = Vec::new();
+            record.write(&mut text);
+            json::text(&mut out, key!("event"), &String::from_utf8_lossy(&text));
+        }
+    }
+    json::finish(&mut out, b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::flow::Action;
+    use crate::model::{Body, FileKey, LineId, Origin, ZonePair};
+
+    fn object(format: Format, labels: &Labels, zones: Option<ZonePair<'_>>) -> serde_json::Value {
+        let flow = Flow { action: Some(Action::Deny), end_time: Some(1_787_390_098), ..Flow::default() };
+        let id = LineId::new(flow.end_time, FileKey(1), 0, b"line");
+        let origin = Origin { cluster: "c", node: "node-\"1", path: None, offset: 0, id, read_at_ms: None };
+        let event = Event { origin, body: Body::Flow(&flow), zones };
+        let mut out = Vec::new();
+        Encoder::new(format, labels, ecs::Config::default(), cef::Config::default()).encode(
+            &event,
+            &flow,
+            Class::of(&flow),
+            &mut out,
+        );
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert!(text.starts_with(r#"{"time":1787390098.000,"host":"node-\"1","#), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let id = id.as_str();
+        match format {
+            Format::EcsJson => assert_eq!(object["event"]["event"]["id"], id),
+            Format::Cef => {
+                let record = object["event"].as_str().expect("a string");
+                assert!(record.starts_with("CEF:0|") && record.contains(&format!(" externalId={id} ")), "{record}");
+            }
+        }
+        object
+    }
+
+    #[test]
+    fn flows_in_their_envelope() {
+        let zones = Some(ZonePair { source: "dmz", dest: "data" });
+        let plain = object(Format::EcsJson, &Labels::default(), zones);
+        assert_eq!((&plain["source"], &plain["sourcetype"]), (&"tidegate".into(), &"calico:flow".into()));
+        assert_eq!(plain.get("index"), None, "the token's own");
+        let fields = serde_json::json!({"src_zone": "dmz", "dest_zone": "data", "action": "blocked",
+            "signature_id": "flow:deny", "cluster": "c"});
+        assert_eq!(plain["fields"], fields);
+        let labels = Labels { index: Some("net".into()), source: "calico".into(), source_type: Some("x:y".into()) };
+        let cef = object(Format::Cef, &labels, None);
+        assert_eq!(
+            (&cef["index"], &cef["source"], &cef["sourcetype"]),
+            (&"net".into(), &"calico".into(), &"x:y".into())
+        );
+        assert_eq!(cef["fields"]["src_zone"], UNKNOWN_ZONE);
+        assert_eq!(object(Format::Cef, &Labels::default(), None)["sourcetype"], "calico:flow:cef");
+    }
+
+    #[test]
+    fn milliseconds_keep_their_zeros() {
+        for (millis, expected) in
+            [(1_787_390_098_007, "1787390098.007"), (1_000, "1.000"), (1_999_999_999_120, "1999999999.120")]
+        {
+            let mut out = Vec::new();
+            open(&mut out, Some(millis), "n", b"");
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"time\":{expected},\"host\":\"n\","));
+        }
+    }
+}

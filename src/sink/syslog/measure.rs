@@ -1,0 +1,173 @@
+//! A SIEM destination that sends nothing and counts what it would: the lane's own half, with nobody behind it.
+//!
+//! Whatever comes out of the lane's half is counted where it appears, so that it does not matter what made a record of how
+//! many flows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Command, Config, Stats, Syslog};
+use crate::encode::record::event_time_ms;
+use crate::lane::{Before, Fill, Memory, Outcomes, Settled, Sink, Taken, Ticket};
+use crate::model::event::UNKNOWN_ZONE;
+use crate::model::{Body, Event};
+
+/// Minutes of event time that are told apart: two years. Later ones still count in the sums.
+const MINUTES: usize = 1 << 20;
+const MINUTE_MS: i64 = 60_000;
+
+/// Records, and their octets: header and record, without the transport's framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amount {
+    pub records: u64,
+    pub octets: u64,
+}
+
+impl Amount {
+    fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.octets += other.octets;
+    }
+}
+
+/// What came by, and what would have been sent.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    pub flows: u64,
+    pub sent: Amount,
+    pub classes: BTreeMap<String, Amount>,
+    /// By source zone, then destination zone.
+    pub pairs: BTreeMap<String, BTreeMap<String, Amount>>,
+    /// By the minute of Unix time.
+    pub minutes: HashMap<i64, Amount>,
+    /// From the earliest begin to the latest end of all flows, Unix milliseconds.
+    pub span: Option<(i64, i64)>,
+}
+
+impl Tally {
+    /// Begin in Unix milliseconds, and amount, of the minute with the most records.
+    pub fn busiest_minute(&self) -> Option<(i64, Amount)> {
+        // Of equal ones the first, so that the answer is always the same.
+        let busiest = self.minutes.iter().max_by_key(|(minute, amount)| (amount.records, -**minute))?;
+        Some((busiest.0 * MINUTE_MS, *busiest.1))
+    }
+
+    fn see(&mut self, event: &Event<'_>) {
+        let Body::Flow(flow) = event.body else { return };
+        self.flows += 1;
+        let Some(end) = event_time_ms(event) else { return };
+        let begin =
+            flow.start_time.and_then(|seconds| seconds.checked_mul(1000)).filter(|begin| (1..=end).contains(begin));
+        let (first, last) = self.span.unwrap_or((i64::MAX, i64::MIN));
+        self.span = Some((first.min(begin.unwrap_or(end)), last.max(end)));
+    }
+
+    fn count(&mut self, event: &Event<'_>, class: Option<&str>, new: Amount) {
+        self.sent.add(new);
+        let class = class.unwrap_or_default();
+        amount_of(&mut self.classes, class).add(new);
+        let (from, to) = event.zones.map_or((UNKNOWN_ZONE, UNKNOWN_ZONE), |zones| (zones.source, zones.dest));
+        amount_of(self.pairs.entry(from.to_owned()).or_default(), to).add(new);
+        let minute = event_time_ms(event).map(|time| time.div_euclid(MINUTE_MS));
+        if let Some(minute) = minute.filter(|minute| self.minutes.len() < MINUTES || self.minutes.contains_key(minute))
+        {
+            self.minutes.entry(minute).or_default().add(new);
+        }
+    }
+}
+
+fn amount_of<'m>(map: &'m mut BTreeMap<String, Amount>, key: &str) -> &'m mut Amount {
+    map.entry(key.to_owned()).or_default()
+}
+
+/// What others read while the lane runs.
+#[derive(Debug, Clone, Default)]
+pub struct Measure(Arc<Mutex<Tally>>);
+
+impl Measure {
+    pub fn tally(&self) -> Tally {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Measured {
+    inner: Syslog,
+    received: mpsc::UnboundedReceiver<Command>,
+    outcomes: Outcomes,
+    measure: Measure,
+    _alive: oneshot::Receiver<()>,
+}
+
+/// The sink of a destination that is only measured. Nothing is opened: neither a connection nor a certificate.
+pub fn measured(config: &Config, outcomes: Outcomes) -> Measured {
+    let stats = Arc::new(Stats::new(&config.name, &config.targets));
+    let (commands, received) = mpsc::unbounded_channel();
+    let (_, spares) = std::sync::mpsc::channel();
+    let (alive, gone) = oneshot::channel();
+    let inner = Syslog::new(config, commands, spares, stats, alive);
+    Measured { inner, received, outcomes, measure: Measure::default(), _alive: gone }
+}
+
+impl Measured {
+    pub fn measure(&self) -> Measure {
+        self.measure.clone()
+    }
+
+    fn open(&self) -> Amount {
+        Amount { records: self.inner.open.records() as u64, octets: self.inner.open.bytes.len() as u64 }
+    }
+}
+
+impl Sink for Measured {
+    fn recall(&mut self, memory: Memory) {
+        self.inner.recall(memory);
+    }
+
+    fn note(&self) -> Option<Arc<str>> {
+        self.inner.note()
+    }
+
+    fn add(&mut self, event: &Event<'_>, before: Before) -> Taken {
+        let open = self.open();
+        let taken = self.inner.add(event, before);
+        let now = self.open();
+        let new = Amount { records: now.records - open.records, octets: now.octets - open.octets };
+        let mut tally = self.measure.lock();
+        tally.see(event);
+        if new.records > 0 {
+            tally.count(event, self.inner.classes.of(event).map(|class| &*class.id), new);
+        }
+        taken
+    }
+
+    fn fill(&self) -> Fill {
+        self.inner.fill()
+    }
+
+    fn seal(&mut self, ticket: Ticket) -> usize {
+        let delivered = self.inner.fill().lines as u64;
+        let bytes = self.inner.seal(ticket);
+        while self.received.try_recv().is_ok() {}
+        self.inner.stats.unsent_bytes.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
+        bytes
+    }
+
+    fn abandon(&mut self) {
+        self.inner.abandon();
+    }
+
+    fn finish(&mut self) {
+        self.outcomes.finished();
+    }
+
+    fn in_flight_limit(&self) -> usize {
+        self.inner.in_flight_limit()
+    }
+}
