@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::net::certificate::Watch;
+use crate::sink::rate::Why;
 use crate::sink::{elastic, splunk, syslog};
 use crate::source::stats::SourceStats;
 use crate::telemetry::{Counter, Sample};
@@ -156,6 +157,23 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
         ),
         gauge("tidegate_syslog_connected", "1 while the link is up", f64::from(u8::from(current.is_some()))),
     ];
+    samples.extend(Why::ALL.map(|why| {
+        let help = "Lines held back by a limit, a sample or a budget; they count as filtered";
+        let count = stats.suppressed_by(why);
+        Sample::counter("tidegate_syslog_suppressed_lines", help, count)
+            .label("lane", lane)
+            .label("reason", why.as_str())
+    }));
+    samples.push(gauge(
+        "tidegate_syslog_open_windows",
+        "Windows of aggregation that are open",
+        stats.open_windows.load(Relaxed) as f64,
+    ));
+    samples.push(counter(
+        "tidegate_syslog_early_windows",
+        "Windows of aggregation that closed before their time, for want of room (aggregate.max_keys)",
+        &stats.early_windows,
+    ));
     samples.extend(syslog::Proof::ALL.map(|proof| {
         let help = "Records settled, by what proves that they arrived";
         let records = stats.settled_by(proof);

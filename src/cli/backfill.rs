@@ -179,7 +179,11 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         }
     }
     siem.retain(|(lane, _)| wants("siem") || wants(lane));
-    siem.iter_mut().for_each(|(lane, _)| lane.insert_str(0, "backfill-"));
+    for (lane, sink) in &mut siem {
+        lane.insert_str(0, "backfill-");
+        // Start and stop are the agent's.
+        sink.status = None;
+    }
     splunk.retain(|(lane, _)| wants("siem") || wants(lane));
     for (lane, sink) in &mut splunk {
         lane.insert_str(0, "backfill-");

@@ -9,6 +9,8 @@ use crate::encode::ecs;
 #[serde(deny_unknown_fields)]
 pub struct Record {
     pub classes: Vec<Class>,
+    /// Of records that are no flows.
+    pub own: Vec<Class>,
     pub fields: Vec<Field>,
 }
 
@@ -18,7 +20,9 @@ pub struct Class {
     pub id: String,
     pub name: String,
     #[serde(rename = "within")]
-    pub _within: String,
+    pub _within: Option<String>,
+    #[serde(rename = "category")]
+    pub _category: Option<String>,
     pub severity: u8,
     #[serde(rename = "syslog")]
     pub _syslog: u8,

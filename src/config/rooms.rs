@@ -10,7 +10,7 @@ use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
 use crate::query::Pattern;
 use crate::setup;
-use crate::sink::{dead_letter, elastic, splunk, syslog};
+use crate::sink::{dead_letter, elastic, rate, splunk, syslog};
 use crate::source::spool;
 use crate::unit::SecretRef;
 
@@ -55,7 +55,11 @@ pub fn spool(config: &Config) -> (u64, spool::WhenFull) {
 /// The sinks of all SIEM receivers that speak syslog, each with the name of its lane, in the order of the configuration.
 pub fn syslog(config: &Config) -> Vec<(String, syslog::Config)> {
     let url = |siem: &'_ Siem| siem.url.clone().filter(|url| !url.transport.is_splunk());
-    let receiver = |siem: &Siem| Some((siem_lane(siem), receiver(siem, &url(siem)?, &config.node)));
+    let receiver = |siem: &Siem| {
+        let status = syslog::Status { cluster: config.cluster.clone(), heartbeat: siem.heartbeat.0 };
+        let status = siem.status_records.then_some(status);
+        Some((siem_lane(siem), syslog::Config { status, ..receiver(siem, &url(siem)?, &config.node) }))
+    };
     config.sinks.siem.iter().filter_map(receiver).collect()
 }
 
@@ -134,6 +138,7 @@ fn receiver(shape: &Siem, url: &SiemUrl, node: &str) -> syslog::Config {
         timeout: shape.timeout.0,
         targets: std::iter::once(url).chain(&shape.failover).map(target).collect(),
         failback: shape.failback.0,
+        rates: rates(shape),
         reconnect: Some(shape.reconnect.0).filter(|age| !age.is_zero()),
         ..syslog::Config::new(shape.name.as_str(), target(url), node)
     }
@@ -341,6 +346,47 @@ fn filter(shape: &Siem) -> record::Filter {
             shape::Connections::One => record::Connections::One,
             shape::Connections::Both => record::Connections::Both,
         },
+    }
+}
+
+fn rates(shape: &Siem) -> rate::Rates {
+    let keys = |fields: &[shape::KeyField]| fields.iter().map(|field| key(*field)).collect();
+    rate::Rates {
+        aggregate: shape.aggregate.as_ref().map(|shape| rate::Aggregate {
+            window: shape.window.0,
+            grace: shape.grace.0,
+            by: keys(&shape.by),
+            max_keys: shape.max_keys as usize,
+        }),
+        limit: shape.limit.as_ref().map(|shape| rate::Limit {
+            per_key: shape.per_key.into(),
+            window: shape.window.0,
+            key: keys(&shape.key),
+            max_keys: shape.max_keys as usize,
+        }),
+        sample: Some(shape.sample.allow).filter(|one_in| *one_in > 1),
+        eps: shape.eps.as_ref().map(|shape| rate::Eps {
+            limit: shape.limit,
+            suppress: shape.when_exceeded == shape::WhenExceeded::SuppressAllowed,
+        }),
+    }
+}
+
+const fn key(field: shape::KeyField) -> rate::Key {
+    match field {
+        shape::KeyField::SourceZone => rate::Key::SourceZone,
+        shape::KeyField::DestZone => rate::Key::DestZone,
+        shape::KeyField::SourceNamespace => rate::Key::SourceNamespace,
+        shape::KeyField::DestNamespace => rate::Key::DestNamespace,
+        shape::KeyField::SourceWorkload => rate::Key::SourceWorkload,
+        shape::KeyField::DestWorkload => rate::Key::DestWorkload,
+        shape::KeyField::SourceIp => rate::Key::SourceIp,
+        shape::KeyField::DestIp => rate::Key::DestIp,
+        shape::KeyField::DestPort => rate::Key::DestPort,
+        shape::KeyField::Proto => rate::Key::Proto,
+        shape::KeyField::Service => rate::Key::Service,
+        shape::KeyField::Process => rate::Key::Process,
+        shape::KeyField::Verdict => rate::Key::Verdict,
     }
 }
 

@@ -13,6 +13,7 @@ mod run;
 pub use run::{Ended, Lane, LaneConfig, UNPERSISTED_LIMIT, Zones};
 
 use crate::model::{Event, FileKey};
+use crate::telemetry::LaneStats;
 
 /// Exit code after a panic on a data path: a restart is safe, going on might not be.
 pub const PANIC_EXIT_CODE: i32 = 70;
@@ -98,6 +99,9 @@ pub trait Sink: Send {
     /// Nothing more to send for now: settle everything as soon as it can be, close, answer [`Wake::Finished`] (or
     /// [`Wake::Rewind`] when the connection broke first; the lane may then seal again, and finish again).
     fn finish(&mut self);
+
+    /// Called about once a second whatever else happens, and before [`Sink::finish`]: for what is due by time.
+    fn tend(&mut self, _numbers: &LaneStats) {}
 
     /// Bytes of sealed batches that may be unsettled at a time; at this bound the lane stops reading.
     fn in_flight_limit(&self) -> usize;

@@ -360,11 +360,16 @@ impl<S: Source, K: Sink> Lane<S, K> {
         let retry = state.persist_failed.is_none() || state.persisted_at.elapsed() >= PERSIST_RETRY;
         if due && retry {
             self.persist(state);
-            self.stats.lag_bytes.store(self.source.lag_bytes(), Relaxed);
-            let oldest = state.ledger.oldest().map(|entry| entry.read_at).or(state.open.since);
-            let oldest = oldest.map_or(0, |at| at.elapsed().as_millis() as u64);
-            self.stats.oldest_unsettled_ms.store(oldest, Relaxed);
+            self.tend_sink(state);
         }
+    }
+
+    fn tend_sink(&mut self, state: &State) {
+        self.stats.lag_bytes.store(self.source.lag_bytes(), Relaxed);
+        let oldest = state.ledger.oldest().map(|entry| entry.read_at).or(state.open.since);
+        let oldest = oldest.map_or(0, |at| at.elapsed().as_millis() as u64);
+        self.stats.oldest_unsettled_ms.store(oldest, Relaxed);
+        self.sink.tend(&self.stats);
     }
 
     fn persist(&mut self, state: &mut State) -> bool {
@@ -403,6 +408,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         state.rewound = false;
         state.finished = false;
         self.seal(state);
+        self.tend_sink(state);
         self.sink.finish();
         while !state.finished && !state.rewound && !self.given_up(state) {
             let left = state.stopping.map_or(POLL, |begun| self.config.deadline.saturating_sub(begun.elapsed()));

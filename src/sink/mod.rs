@@ -4,6 +4,7 @@ pub mod dead_letter;
 mod dedupe;
 pub mod elastic;
 mod finding;
+pub mod rate;
 pub mod splunk;
 pub mod syslog;
 

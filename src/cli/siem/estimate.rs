@@ -113,6 +113,8 @@ fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::C
     if let Some(other) = args.destination.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("--destination {other}: there is none of that name; there are {}", names.join(", "));
     }
+    // What is counted is what flows become: a heartbeat a minute is nothing beside it.
+    siem.iter_mut().for_each(|(_, sink)| sink.status = None);
     siem.retain(|(_, sink)| args.destination.is_empty() || args.destination.contains(&sink.name));
     let listing = list::find(&args.files).map_err(|errors| {
         errors.iter().for_each(|(path, error)| eprintln!("{}: {error}", path.display()));

@@ -35,10 +35,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let record = dictionary::record()?;
     let keys = dictionary::keys(args.record)?;
     let rows = rows(&keys, &record.fields);
+    let classes: Vec<&Class> = record.classes.iter().chain(&record.own).collect();
     let text = match args.format {
-        Form::Markdown => markdown(&rows, &record.classes),
+        Form::Markdown => markdown(&rows, &classes),
         Form::Csv => csv(&rows),
-        Form::Json => json(&rows, &record.classes)?,
+        Form::Json => json(&rows, &classes)?,
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Exit::Done)
@@ -66,7 +67,7 @@ fn rows<'a>(keys: &'a [Key], fields: &'a [Field]) -> Vec<Row<'a>> {
     keys.iter().filter_map(|key| Some(Row { key, field: field(key)? })).collect()
 }
 
-fn markdown(rows: &[Row<'_>], classes: &[Class]) -> String {
+fn markdown(rows: &[Row<'_>], classes: &[&Class]) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     let mut out = String::from("| key | label | name | type | octets | from | note |\n|---|---|---|---|---|---|---|\n");
     for row in rows {
@@ -115,7 +116,7 @@ fn csv(rows: &[Row<'_>]) -> String {
     out
 }
 
-fn json(rows: &[Row<'_>], classes: &[Class]) -> serde_json::Result<String> {
+fn json(rows: &[Row<'_>], classes: &[&Class]) -> serde_json::Result<String> {
     let key = |row: &Row<'_>| {
         let mut object = json!({
             "key": row.key.key, "field": row.field.field, "type": row.kind(), "from": row.field.from,
@@ -134,7 +135,7 @@ fn json(rows: &[Row<'_>], classes: &[Class]) -> serde_json::Result<String> {
         }
         object
     };
-    let class = |class: &Class| json!({"id": class.id, "name": class.name, "severity": class.severity});
+    let class = |class: &&Class| json!({"id": class.id, "name": class.name, "severity": class.severity});
     let all = json!({
         "keys": rows.iter().map(key).collect::<Vec<_>>(),
         "classes": classes.iter().map(class).collect::<Vec<_>>(),

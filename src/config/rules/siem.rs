@@ -3,7 +3,7 @@
 use super::{Findings, SECOND, TEN_MINUTES, certificate_pair, repeated};
 use crate::config::rooms;
 use crate::config::scalar::{Size, Span};
-use crate::config::shape::{ClassRule, Format, Header, Look, Siem, SiemTls, Verdicts};
+use crate::config::shape::{ClassRule, Format, Header, Look, Siem, SiemTls, Verdicts, WhenExceeded};
 use crate::config::url::{SiemUrl, Transport};
 use crate::encode::leef;
 use crate::encode::record::{MAX_DEVICE, MAX_RULES};
@@ -43,8 +43,44 @@ fn receiver(at: &str, siem: &Siem, found: &mut Findings) {
     if siem.failback != Span::seconds(0) {
         found.span(format!("{at}.failback"), siem.failback, SECOND, Span::seconds(3600));
     }
+    rates(at, siem, found);
+    if siem.heartbeat != Span::seconds(0) {
+        found.span(format!("{at}.heartbeat"), siem.heartbeat, Span::seconds(10), Span::seconds(3600));
+    }
     if siem.reconnect != Span::seconds(0) {
         found.span(format!("{at}.reconnect"), siem.reconnect, Span::seconds(10), Span::seconds(24 * 3600));
+    }
+}
+
+fn rates(at: &str, siem: &Siem, found: &mut Findings) {
+    const HOUR: Span = Span::seconds(3600);
+    const MOST_KEYS: u32 = 1_000_000;
+    let mut number = |key: &str, number: u32, most: u32| {
+        if !(1..=most).contains(&number) {
+            found.error(format!("{at}.{key}"), format!("{number} is out of range; write 1 to {most}"));
+        }
+    };
+    number("sample.allow", siem.sample.allow, 1_000_000);
+    if let Some(eps) = &siem.eps {
+        number("eps.limit", eps.limit, 1_000_000);
+    }
+    if let Some(aggregate) = &siem.aggregate {
+        number("aggregate.max_keys", aggregate.max_keys, MOST_KEYS);
+    }
+    if let Some(limit) = &siem.limit {
+        number("limit.per_key", limit.per_key, 1_000_000_000);
+        number("limit.max_keys", limit.max_keys, MOST_KEYS);
+        found.span(format!("{at}.limit.window"), limit.window, SECOND, HOUR);
+    }
+    if let Some(aggregate) = &siem.aggregate {
+        found.span(format!("{at}.aggregate.window"), aggregate.window, SECOND, HOUR);
+        found.span(format!("{at}.aggregate.grace"), aggregate.grace, Span::seconds(0), TEN_MINUTES);
+        if siem.eps.as_ref().is_some_and(|eps| eps.when_exceeded == WhenExceeded::SuppressAllowed) {
+            found.error(
+                format!("{at}.eps.when_exceeded"),
+                "suppress-allowed decides about flows, and aggregate makes one record of many; write delay, or remove aggregate",
+            );
+        }
     }
 }
 

@@ -17,8 +17,8 @@ pub use elasticsearch::{
     WhenFull,
 };
 pub use siem::{
-    Bytes, ClassRule, Connections, Facility, Flows, Format, Framing, Header, Ipv6, Look, Profile, Replay, Siem,
-    SiemTls, SyslogSeverity, Verdict, Verdicts,
+    Aggregate, Bytes, ClassRule, Connections, Eps, Facility, Flows, Format, Framing, Header, Ipv6, KeyField, Limit,
+    Look, Profile, Replay, Sample, Siem, SiemTls, SyslogSeverity, Verdict, Verdicts, WhenExceeded,
 };
 pub use splunk::{Acknowledgement, Splunk, SplunkBatch, SplunkFormat};
 

@@ -61,7 +61,8 @@ pub struct Siem {
     /// Syslog facility. Default: `local0`.
     pub facility: Facility,
     /// What a Splunk HTTP Event Collector needs: its token, index and so on. It stands beside a `splunk+https://` url,
-    /// where `header`, `framing`, `facility`, `replay` and `reconnect` mean nothing.
+    /// where `header`, `framing`, `facility`, `replay`, `reconnect`, `aggregate`,
+    /// `limit`, `sample`, `eps`, `heartbeat` and `status_records` mean nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splunk: Option<Splunk>,
     /// How receivers over `tls://`, `relp+tls://` and `splunk+https://` are checked, and our client certificate.
@@ -97,6 +98,24 @@ pub struct Siem {
     /// What is sent again when a connection breaks, because plain syslog has no acknowledgement. RELP has one, and needs
     /// no window.
     pub replay: Replay,
+    /// Flows of one key in one window as one record, with sums. Default: none, each flow is a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
+    /// Most flows of one key in one window; of the others one record says how many there were. They count as filtered.
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Of which flows only a part is sent; they say so, and the others count as filtered. Default: none.
+    pub sample: Sample,
+    /// Most records a second. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps: Option<Eps>,
+    /// How often a heartbeat record says what was sent, filtered and dropped, and how far behind this destination is; 10s to
+    /// 1h. It is due only while there is a connection. `0s`: never. Default: `60s`.
+    pub heartbeat: Span,
+    /// Whether Tidegate says something of itself at all: heartbeat, start, stop, and an outage once it is over. `false`: for a
+    /// receiver that takes nothing but flows. Default: `true`.
+    pub status_records: bool,
     /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP, or a whole request to a
     /// collector, may last, 1s to
     /// 10m. Default: `30s`.
@@ -139,6 +158,12 @@ impl Default for Siem {
             process_args: ProcessArgs::default(),
             max_record: Size::kib(8),
             replay: Replay::default(),
+            aggregate: None,
+            limit: None,
+            sample: Sample::default(),
+            eps: None,
+            heartbeat: Span::seconds(60),
+            status_records: true,
             timeout: Span::seconds(30),
             reconnect: Span::seconds(0),
         }
@@ -183,6 +208,135 @@ impl Default for Replay {
     fn default() -> Self {
         Self { records: 10_000, age: Span::seconds(60) }
     }
+}
+
+/// Verdict, class, zones and the reporting side are always part of the key. What the flows of a window do not agree on is
+/// left out of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Aggregate {
+    /// Of event time, aligned; 1s to 1h. Default: `60s`.
+    pub window: Span,
+    /// How late a flow may come and still find its window open, 0s to 10m. A window closes by the clock when it has been
+    /// open for `window` and `grace`. Default: `10s`.
+    pub grace: Span,
+    /// What flows of a record have in common. Default: source.namespace, source.workload, dest.namespace, dest.workload,
+    /// dest.port, proto.
+    pub by: Vec<KeyField>,
+    /// Windows that are open at a time; beyond it the oldest closes early, which is counted. Default: 10000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_keys: u32,
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        use KeyField::{DestNamespace, DestPort, DestWorkload, Proto, SourceNamespace, SourceWorkload};
+        Self {
+            window: Span::seconds(60),
+            grace: Span::seconds(10),
+            by: vec![SourceNamespace, SourceWorkload, DestNamespace, DestWorkload, DestPort, Proto],
+            max_keys: 10_000,
+        }
+    }
+}
+
+/// How many flows of a key pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limit {
+    /// Flows of a key in each window, 1 or more. Default: 1000.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub per_key: u32,
+    /// Of event time, aligned; 1s to 1h. Default: `60s`.
+    pub window: Span,
+    /// What flows have in common that are counted together. Default: source.zone, dest.zone, source.namespace,
+    /// source.workload, verdict.
+    pub key: Vec<KeyField>,
+    /// Keys that are counted at a time; beyond it the oldest is counted anew. Default: 10000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_keys: u32,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        use KeyField::{DestZone, SourceNamespace, SourceWorkload, SourceZone, Verdict};
+        Self {
+            per_key: 1000,
+            window: Span::seconds(60),
+            key: vec![SourceZone, DestZone, SourceNamespace, SourceWorkload, Verdict],
+            max_keys: 10_000,
+        }
+    }
+}
+
+/// Of which flows only a part is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Of allowed flows one in so many, 1 to 1000000, chosen by its id: a repeat is chosen alike. What any policy denied,
+    /// staged ones too, is always sent. Default: 1, all.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub allow: u32,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { allow: 1 }
+    }
+}
+
+/// A budget of records a second, by the clock, with bursts of one second's worth.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["limit"]))]
+pub struct Eps {
+    /// Records a second, 1 or more.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub limit: u32,
+    /// What happens beyond it: `delay`, everything waits in the log file; `suppress-allowed`, allowed flows are not sent and
+    /// count as filtered, others are sent all the same. Default: `delay`.
+    pub when_exceeded: WhenExceeded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum WhenExceeded {
+    #[default]
+    Delay,
+    SuppressAllowed,
+}
+
+/// A field of a flow, named as in the filter language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum KeyField {
+    #[serde(rename = "source.zone")]
+    SourceZone,
+    #[serde(rename = "dest.zone")]
+    DestZone,
+    #[serde(rename = "source.namespace")]
+    SourceNamespace,
+    #[serde(rename = "dest.namespace")]
+    DestNamespace,
+    #[serde(rename = "source.workload")]
+    SourceWorkload,
+    #[serde(rename = "dest.workload")]
+    DestWorkload,
+    #[serde(rename = "source.ip")]
+    SourceIp,
+    #[serde(rename = "dest.ip")]
+    DestIp,
+    #[serde(rename = "dest.port")]
+    DestPort,
+    #[serde(rename = "proto")]
+    Proto,
+    #[serde(rename = "service")]
+    Service,
+    #[serde(rename = "process")]
+    Process,
+    #[serde(rename = "verdict")]
+    Verdict,
 }
 
 /// Receivers that have a page in deploy/docs/siem/.

@@ -2,8 +2,6 @@
 //!
 //! Grammar: ArcSight Common Event Format (CEF) Implementation Standard. `CEF:0` because widely used receivers refuse 1.
 
-mod trial;
-
 use super::record::layout::{Key, Layout, key, labelled};
 use super::record::text::{Rules, Style, Writer};
 use super::record::{Field, MAX_DEVICE};
@@ -13,10 +11,9 @@ pub use super::record::{
     Bytes, CLASSES, Class, Classes, Config, Connections, DEFAULT_MAX_RECORD, Encoder, Filter, Flows, Frame, Ipv6, Look,
     MAX_RULES, MIN_RECORD, Rule, Verdict, event_time_ms,
 };
-pub use trial::{TRIAL_CLASS, Trial};
 
 /// Class and severity stand in the head.
-pub static KEYS: [Key; 38] = [
+pub static KEYS: [Key; 50] = [
     key(Field::Time, "rt"),
     key(Field::Start, "start"),
     key(Field::End, "end"),
@@ -53,7 +50,20 @@ pub static KEYS: [Key; 38] = [
     labelled(Field::Duration, "cn1", "Duration"),
     labelled(Field::SourcePackets, "cn2", "Packets Sent"),
     labelled(Field::DestinationPackets, "cn3", "Packets Received"),
+    key(Field::Message, "msg"),
+    // Records of our own have no packets and no duration but an outage's: the slots are free.
+    labelled(Field::Sent, "cn2", "Records Sent"),
+    labelled(Field::Lag, "cn3", "Lag Bytes"),
+    labelled(Field::Oldest, "cn1", "Oldest Unsettled Seconds"),
     // Our own, as the dictionary has none.
+    key(Field::Filtered, "TidegateFiltered"),
+    key(Field::Suppressed, "TidegateSuppressed"),
+    key(Field::Dropped, "TidegateDropped"),
+    key(Field::Rewinds, "TidegateRewinds"),
+    key(Field::Repeated, "TidegateRepeated"),
+    key(Field::Alike, "TidegateAlike"),
+    key(Field::Aggregated, "type"),
+    key(Field::SampleRate, "TidegateSampleRate"),
     key(Field::Truncated, "TidegateTruncated"),
     key(Field::Sequence, "TidegateSequence"),
 ];

@@ -9,7 +9,7 @@ mod calico;
 mod endpoints;
 mod frame;
 mod labels;
-mod time;
+pub(super) mod time;
 
 use crate::model::{Body, Event, Flow, RawLine};
 

@@ -16,7 +16,7 @@ pub const TAB: u8 = b'\t';
 pub const DELIMITERS: &str = "^~!#$%&+,@*";
 
 /// The class stands in the head.
-pub static KEYS: [Key; 39] = [
+pub static KEYS: [Key; 51] = [
     key(Field::Severity, "sev"),
     key(Field::Time, "devTime"),
     key(Field::Start, "startTime"),
@@ -54,6 +54,18 @@ pub static KEYS: [Key; 39] = [
     key(Field::Duration, "duration"),
     key(Field::SourcePackets, "srcPackets"),
     key(Field::DestinationPackets, "dstPackets"),
+    key(Field::Message, "msg"),
+    key(Field::Sent, "sent"),
+    key(Field::Lag, "lagBytes"),
+    key(Field::Oldest, "oldestUnsettled"),
+    key(Field::Filtered, "filtered"),
+    key(Field::Suppressed, "suppressed"),
+    key(Field::Dropped, "dropped"),
+    key(Field::Rewinds, "rewinds"),
+    key(Field::Repeated, "repeated"),
+    key(Field::Alike, "alike"),
+    key(Field::Aggregated, "aggregated"),
+    key(Field::SampleRate, "sampleRate"),
     key(Field::Truncated, "truncated"),
     key(Field::Sequence, "sequence"),
 ];

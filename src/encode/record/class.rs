@@ -29,7 +29,8 @@ pub struct Class {
     pub act: Option<&'static str>,
     pub outcome: Option<&'static str>,
     pub reason: Option<&'static str>,
-    pub(in crate::encode) index: usize,
+    /// Place in [`Classes::all`].
+    pub(crate) index: usize,
 }
 
 const CROSS: &str = "traffic:cross-zone";
@@ -86,6 +87,59 @@ pub static CLASSES: [Class; 4] = [
     },
 ];
 
+/// A record that Tidegate makes of itself, or that is no flow's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    Heartbeat,
+    Start,
+    Stop,
+    Outage,
+    Suppressed,
+    /// In place of this verdict of [`CLASSES`].
+    Test(usize),
+}
+
+const fn own(id: &'static str, name: &'static str, category: &'static str, severity: u8, syslog_severity: u8) -> Class {
+    Class {
+        id: Cow::Borrowed(id),
+        name: Cow::Borrowed(name),
+        within: name,
+        category,
+        severity,
+        syslog_severity,
+        act: None,
+        outcome: None,
+        reason: None,
+        index: 0,
+    }
+}
+
+/// The `deviceEventClassId` of test records: what a rule excludes.
+pub const TEST_CLASS: &str = "test";
+
+/// In the order of [`Own`].
+pub static OWN_CLASSES: [Class; 6] = [
+    own("tidegate:heartbeat", "Tidegate heartbeat", "tidegate", 1, 6),
+    own("tidegate:start", "Tidegate started", "tidegate", 1, 6),
+    own("tidegate:stop", "Tidegate stopped in good order", "tidegate", 2, 5),
+    own("tidegate:outage", "Connection to the SIEM was away", "tidegate", 5, 4),
+    own("tidegate:suppressed", "Flows held back", "tidegate", 4, 5),
+    own(TEST_CLASS, "Tidegate test record", "test", 3, 6),
+];
+
+impl Own {
+    const fn place(self) -> usize {
+        match self {
+            Self::Heartbeat => 0,
+            Self::Start => 1,
+            Self::Stop => 2,
+            Self::Outage => 3,
+            Self::Suppressed => 4,
+            Self::Test(verdict) => 5 + verdict,
+        }
+    }
+}
+
 impl Class {
     pub fn of(flow: &Flow<'_>) -> &'static Self {
         match flow.action {
@@ -137,6 +191,8 @@ impl Rule {
 pub struct Classes {
     /// Of each rule, behind those of none: the verdicts of flows that cross zones, then of those that do not.
     all: Vec<Class>,
+    /// Where those begin that are no flow's.
+    own: usize,
     rules: Vec<Rule>,
     /// The zone `unknown` counts as a zone like any other.
     unknown: bool,
@@ -161,7 +217,17 @@ impl Classes {
                 }
             }
         }
-        Self { all, rules, unknown }
+        let own = all.len();
+        let [status @ .., test] = &OWN_CLASSES;
+        let tests = all[..CLASSES.len()].to_vec();
+        let tests = tests.into_iter().map(|verdict| Class {
+            severity: verdict.severity,
+            syslog_severity: verdict.syslog_severity,
+            ..test.clone()
+        });
+        all.extend(status.iter().cloned().chain(tests));
+        all.iter_mut().enumerate().for_each(|(index, class)| class.index = index);
+        Self { all, own, rules, unknown }
     }
 
     /// The kind of record that an event becomes; `None`: it is no flow, or a rule drops it.
@@ -175,6 +241,16 @@ impl Classes {
         let crosses = event.zones.is_some_and(|zones| zones.is_cross(self.unknown));
         let verdict = Class::of(flow).index;
         self.all.get((slot * 2 + usize::from(!crosses)) * CLASSES.len() + verdict)
+    }
+
+    /// The kind of a record of our own.
+    pub fn own(&self, own: Own) -> &Class {
+        &self.all[self.own + own.place()]
+    }
+
+    /// What the flows of a verdict become that no rule changes, by its place in [`CLASSES`].
+    pub fn verdict(&self, verdict: usize) -> &Class {
+        &self.all[verdict]
     }
 
     /// In the order of their indexes.

@@ -5,8 +5,8 @@
 //! again of less, in a fixed order: without labels and unknown fields; without lists but for the deciding policy; with
 //! names cut; and at last without any text of others. It then says so in `labels.tidegate_truncated`.
 
-use super::Frame;
 use super::text::{ends_a_token, is_hidden};
+use super::{Frame, Marks};
 use crate::encode::{ProcessArgs, ecs, json};
 use crate::model::flow::{End, Policies, Process, Service, TcpStats};
 use crate::model::{Body, Event, Flow, Origin, Text, ZonePair};
@@ -33,6 +33,28 @@ pub(super) struct EcsJson {
     cookie: bool,
 }
 
+/// What the document says of its own making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Labels {
+    marks: Marks,
+    sequence: Option<u32>,
+    truncated: bool,
+}
+
+impl Labels {
+    fn write(self, out: &mut Vec<u8>) {
+        let mut number = |key: &[u8], number: Option<u32>| {
+            if let Some(number) = number {
+                json::text(out, key, itoa::Buffer::new().format(number));
+            }
+        };
+        number(b"\"tidegate_truncated\":", self.truncated.then_some(1));
+        number(b"\"tidegate_aggregated\":", self.marks.aggregated.then_some(1));
+        number(b"\"tidegate_sample_rate\":", self.marks.sample_rate);
+        number(b"\"tidegate_sequence\":", self.sequence);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Done {
     pub(super) truncated: bool,
@@ -45,27 +67,28 @@ impl EcsJson {
         Self { encoder: ecs::Encoder::new(config), cookie }
     }
 
-    pub(super) fn write(&mut self, event: &Event<'_>, flow: &Flow<'_>, frame: Frame, out: &mut Vec<u8>) -> Done {
+    pub(super) fn write(
+        &mut self,
+        event: &Event<'_>,
+        flow: &Flow<'_>,
+        frame: Frame,
+        marks: Marks,
+        out: &mut Vec<u8>,
+    ) -> Done {
         let start = out.len();
-        let mut done = self.document(event, frame.sequence, false, out);
+        let labels = Labels { marks, sequence: frame.sequence, truncated: false };
+        let mut done = self.document(event, labels, out);
         for less in STEPS {
             if out.len() - start <= frame.budget {
                 break;
             }
             out.truncate(start);
-            done = self.less(event, flow, less, frame.sequence, out);
+            done = self.less(event, flow, less, Labels { truncated: true, ..labels }, out);
         }
         done
     }
 
-    fn less(
-        &mut self,
-        event: &Event<'_>,
-        flow: &Flow<'_>,
-        less: Less,
-        sequence: Option<u32>,
-        out: &mut Vec<u8>,
-    ) -> Done {
+    fn less(&mut self, event: &Event<'_>, flow: &Flow<'_>, less: Less, labels: Labels, out: &mut Vec<u8>) -> Done {
         let flow = of_less(flow, less);
         let origin = Origin { path: None, ..event.origin };
         let mut event = Event { origin, body: Body::Flow(&flow), zones: event.zones };
@@ -76,18 +99,17 @@ impl EcsJson {
                 .zones
                 .map(|zones| ZonePair { source: json::cut(zones.source, most), dest: json::cut(zones.dest, most) });
         }
-        self.document(&event, sequence, true, out)
+        self.document(&event, labels, out)
     }
 
-    fn document(&mut self, event: &Event<'_>, sequence: Option<u32>, truncated: bool, out: &mut Vec<u8>) -> Done {
-        self.wrap(sequence, truncated, out, |encoder, out| encoder.encode(event, out))
+    fn document(&mut self, event: &Event<'_>, labels: Labels, out: &mut Vec<u8>) -> Done {
+        self.wrap(labels, out, |encoder, out| encoder.encode(event, out))
     }
 
     /// What stands around a document and is done to it.
     pub(super) fn wrap(
         &mut self,
-        sequence: Option<u32>,
-        truncated: bool,
+        labels: Labels,
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut ecs::Encoder, &mut Vec<u8>),
     ) -> Done {
@@ -97,20 +119,15 @@ impl EcsJson {
         let start = out.len();
         write(&mut self.encoder, out);
         let sanitised = make_harmless(out, start);
-        if truncated || sequence.is_some() {
+        if labels != Labels::default() {
             // The document's own end gives way to one more object.
             out.pop();
             out.extend_from_slice(b",\"labels\":{");
-            if truncated {
-                out.extend_from_slice(b"\"tidegate_truncated\":\"1\",");
-            }
-            if let Some(sequence) = sequence {
-                json::text(out, b"\"tidegate_sequence\":", itoa::Buffer::new().format(sequence));
-            }
+            labels.write(out);
             json::end(out, b'}');
             json::finish(out, b'}');
         }
-        Done { truncated, sanitised }
+        Done { truncated: labels.truncated, sanitised }
     }
 }
 

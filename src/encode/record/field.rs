@@ -43,6 +43,30 @@ pub enum Field {
     Duration,
     SourcePackets,
     DestinationPackets,
+    /// In words.
+    Message,
+    /// Of the program, where the head has no place for it.
+    Version,
+    /// Records handed over by this process.
+    Sent,
+    /// Octets of the log that are not settled.
+    Lag,
+    /// Seconds since the oldest unsettled line was read.
+    Oldest,
+    /// Lines by what became of them in this process.
+    Filtered,
+    Suppressed,
+    Dropped,
+    /// Times that this process read again after a broken connection.
+    Rewinds,
+    /// Records that may come twice.
+    Repeated,
+    /// What the flows have in common that a limit held back.
+    Alike,
+    /// Says that the record stands for several lines.
+    Aggregated,
+    /// Of how many allowed flows this is one.
+    SampleRate,
     /// Says that a value was cut or a fact left out.
     Truncated,
     /// Number of the record where the syslog header has no room for one (RFC 3164).
@@ -105,6 +129,19 @@ pub static FIELDS: [Spec; COUNT] = [
     spec(Field::Duration, "duration", 0, 9),
     spec(Field::SourcePackets, "source_packets", 0, 7),
     spec(Field::DestinationPackets, "destination_packets", 0, 8),
+    spec(Field::Message, "message", 512, 24),
+    spec(Field::Version, "version", 31, 0),
+    spec(Field::Sent, "sent", 0, 0),
+    spec(Field::Lag, "lag", 0, 0),
+    spec(Field::Oldest, "oldest", 0, 0),
+    spec(Field::Filtered, "filtered", 0, 0),
+    spec(Field::Suppressed, "suppressed", 0, 0),
+    spec(Field::Dropped, "dropped", 0, 0),
+    spec(Field::Rewinds, "rewinds", 0, 0),
+    spec(Field::Repeated, "repeated", 0, 0),
+    spec(Field::Alike, "alike", 512, 25),
+    spec(Field::Aggregated, "aggregated", 0, 0),
+    spec(Field::SampleRate, "sample_rate", 0, 0),
     spec(Field::Truncated, "truncated", 0, 0),
     spec(Field::Sequence, "sequence", 0, 0),
 ];

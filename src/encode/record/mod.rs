@@ -8,7 +8,7 @@
 //! Promises: the keys, their order and their limits are those of `mappings/`; a value is never empty; the record is no
 //! longer than it may be, and says so when something had to go; no allocation once the caller's buffer has grown.
 //!
-//! A record that is no flow has its [`Class`] in [`CLASSES`], its facts in [`Field`] and the tables, and is an [`Own`].
+//! What Tidegate says of itself ([`own`]) has classes of its own and its facts in the same tables.
 //!
 //! Not here: the syslog header (the sink's).
 
@@ -18,11 +18,12 @@ mod explain;
 pub mod field;
 mod filter;
 pub mod layout;
+pub mod own;
 mod tell;
 pub(super) mod text;
 mod writer;
 
-pub use class::{CLASSES, Class, Classes, Look, MAX_RULES, Rule};
+pub use class::{CLASSES, Class, Classes, Look, MAX_RULES, OWN_CLASSES, Own, Rule, TEST_CLASS};
 pub use explain::Explained;
 pub use field::Field;
 pub use filter::{Connections, Filter, Flows, Verdict};
@@ -129,14 +130,6 @@ impl Default for Config {
     }
 }
 
-/// A record that is no flow: one of our own, about ourselves.
-pub trait Own {
-    /// Its facts in the order of [`Field`], without class and severity.
-    fn facts(&self, record: &mut Record<'_>);
-    /// Appends its ECS document, one JSON object on one line, for [`Format::EcsJson`].
-    fn document(&self, out: &mut Vec<u8>);
-}
-
 /// What the syslog header leaves to the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
@@ -144,6 +137,15 @@ pub struct Frame {
     pub budget: usize,
     /// Written into the record where the header has no place for it.
     pub sequence: Option<u32>,
+}
+
+/// What a record says of its own making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// It stands for several lines.
+    pub aggregated: bool,
+    /// It is one of so many allowed flows.
+    pub sample_rate: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -218,33 +220,32 @@ impl Encoder {
 
     /// As [`Encoder::encode`], for a caller who wrote a header before it and knows the class.
     pub fn encode_flow(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, frame: Frame, out: &mut Vec<u8>) {
+        self.encode_marked(event, flow, class, frame, Marks::default(), out);
+    }
+
+    /// As [`Encoder::encode_flow`], for a flow that stands for others.
+    pub fn encode_marked(
+        &mut self,
+        event: &Event<'_>,
+        flow: &Flow<'_>,
+        class: &Class,
+        frame: Frame,
+        marks: Marks,
+        out: &mut Vec<u8>,
+    ) {
         let args = self.config.process_args;
         match &mut self.body {
             BodyWriter::Facts(facts) => {
-                let tell = |record: &mut Record<'_>| tell::flow(record, event, flow, class, args);
+                let tell = |record: &mut Record<'_>| {
+                    tell::flow(record, event, flow, class, args);
+                    tell::marks(record, marks);
+                };
                 let text = |text: &mut Writer<'_>| structured_data::text(text, event, flow, class);
                 let done = facts.write(class, frame, out, tell, text, None);
                 self.count(done.truncated, done.sanitised);
             }
             BodyWriter::Document(document) => {
-                let done = document.write(event, flow, frame, out);
-                self.count(done.truncated, done.sanitised);
-            }
-        }
-    }
-
-    /// Appends a record that is no flow. A document is kept whole, whatever the budget: its maker keeps it short.
-    pub fn encode_own(&mut self, own: &impl Own, class: &Class, frame: Frame, out: &mut Vec<u8>) {
-        match &mut self.body {
-            BodyWriter::Facts(facts) => {
-                let text = |text: &mut Writer<'_>| {
-                    text.push(&class.name);
-                };
-                let done = facts.write(class, frame, out, |record| own.facts(record), text, None);
-                self.count(done.truncated, done.sanitised);
-            }
-            BodyWriter::Document(document) => {
-                let done = document.wrap(frame.sequence, false, out, |_, out| own.document(out));
+                let done = document.write(event, flow, frame, marks, out);
                 self.count(done.truncated, done.sanitised);
             }
         }
@@ -308,54 +309,5 @@ impl Facts {
             }
         }
         done
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Beat;
-
-    impl Own for Beat {
-        fn facts(&self, record: &mut Record<'_>) {
-            record.number(Field::Time, Some(1_787_390_098_000));
-            record.text(Field::Node, Some("node=a1"));
-        }
-
-        fn document(&self, out: &mut Vec<u8>) {
-            out.extend_from_slice(br#"{"host":{"name":"CEF:0\u001b"}}"#);
-        }
-    }
-
-    #[test]
-    fn a_record_that_is_no_flow_has_a_place_in_every_format() {
-        for (format, sequence, expected) in [
-            (
-                Format::Cef,
-                None,
-                "CEF:0|Tidegate|Tidegate|0|flow:unknown|Cross-zone flow without a verdict|4|rt=1787390098000 dvchost=node\\=a1",
-            ),
-            (
-                Format::Leef { delimiter: b'^' },
-                Some(7),
-                "LEEF:2.0|Tidegate|Tidegate|0|flow:unknown|^|sev=4^devTime=1787390098000^node=node:a1^sequence=7",
-            ),
-            (
-                Format::StructuredData { enterprise_id: 1, text: true },
-                None,
-                "[flow@1 class=\"flow:unknown\" severity=\"4\" time=\"1787390098000\" node=\"node=a1\"] Cross-zone flow without a verdict",
-            ),
-            (
-                Format::EcsJson { cookie: true },
-                Some(7),
-                r#"@cee: {"host":{"name":"CEF_0?"},"labels":{"tidegate_sequence":"7"}}"#,
-            ),
-        ] {
-            let mut encoder = Encoder::new(Config { format, version: "0".to_owned(), ..Config::default() });
-            let mut out = Vec::new();
-            encoder.encode_own(&Beat, &CLASSES[3], Frame { budget: 8192, sequence }, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
     }
 }

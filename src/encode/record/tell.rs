@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::Class;
 use super::field::Field;
+use super::{Class, Marks};
 use crate::encode::ProcessArgs;
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::flow::{End, Seat};
@@ -36,6 +36,12 @@ pub(super) fn flow(to: &mut impl Tell, event: &Event<'_>, flow: &Flow<'_>, class
     process(to, flow, args);
     origin(to, event, class);
     context(to, event, flow);
+}
+
+/// What a record says of its own making, behind all that it says of the flow.
+pub(super) fn marks(to: &mut impl Tell, marks: Marks) {
+    to.number(Field::Aggregated, marks.aggregated.then_some(1));
+    to.number(Field::SampleRate, marks.sample_rate.map(u64::from));
 }
 
 /// The event's time in Unix milliseconds: what happened, not what the clock says now.

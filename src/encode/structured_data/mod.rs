@@ -15,7 +15,7 @@ use crate::model::{Event, Flow};
 pub const DOCUMENTATION_ID: u32 = 32473;
 
 /// The sequence number stands in `[meta sequenceId]`.
-pub static KEYS: [Key; 39] = [
+pub static KEYS: [Key; 52] = [
     key(Field::Class, "class"),
     key(Field::Severity, "severity"),
     key(Field::Time, "time"),
@@ -54,6 +54,19 @@ pub static KEYS: [Key; 39] = [
     key(Field::Duration, "duration"),
     key(Field::SourcePackets, "srcPackets"),
     key(Field::DestinationPackets, "dstPackets"),
+    key(Field::Message, "msg"),
+    key(Field::Version, "version"),
+    key(Field::Sent, "sent"),
+    key(Field::Lag, "lagBytes"),
+    key(Field::Oldest, "oldestUnsettled"),
+    key(Field::Filtered, "filtered"),
+    key(Field::Suppressed, "suppressed"),
+    key(Field::Dropped, "dropped"),
+    key(Field::Rewinds, "rewinds"),
+    key(Field::Repeated, "repeated"),
+    key(Field::Alike, "alike"),
+    key(Field::Aggregated, "aggregated"),
+    key(Field::SampleRate, "sampleRate"),
     key(Field::Truncated, "truncated"),
 ];
 

@@ -9,6 +9,8 @@
 use crate::encode::cef::{self, Class};
 use crate::encode::ecs;
 use crate::encode::json::{self, key};
+use crate::encode::record;
+use crate::encode::record::own::Report;
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Event, Flow};
 
@@ -152,36 +154,31 @@ fn action(class: &Class) -> Option<&'static str> {
 }
 
 /// The object of a test record: of the class `test`, marked as such, with no flow and no flow's id.
-pub fn trial(format: Format, labels: &Labels, record: &cef::Trial<'_>) -> Vec<u8> {
+pub fn trial(format: Format, labels: &Labels, config: &record::Config, report: &Report<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    open(&mut out, Some(record.time_ms), record.node, &labels_of(format, labels));
+    open(&mut out, Some(report.time_ms), report.node, &labels_of(format, labels));
     let fields = json::object(&mut out, key!("fields"));
-    json::text(&mut out, key!("signature_id"), cef::TRIAL_CLASS);
-    json::text(&mut out, key!("cluster"), record.cluster);
+    json::text(&mut out, key!("signature_id"), record::TEST_CLASS);
+    json::text(&mut out, key!("cluster"), report.cluster);
     json::close(&mut out, fields);
+    out.extend_from_slice(key!("event"));
+    let format = match format {
+        Format::EcsJson => record::Format::EcsJson { cookie: false },
+        Format::Cef => record::Format::Cef,
+    };
+    let frame = cef::Frame { budget: config.max_record, sequence: None };
+    let mut text = Vec::new();
+    record::Encoder::new(record::Config { format, ..config.clone() }).write_own(report, frame, &mut text);
     match format {
-        Format::EcsJson => {
-            let event = json::object(&mut out, key!("event"));
-            json::text(&mut out, key!("message"), &record.message());
-            let inner = json::object(&mut out, key!("event"));
-            json::text(&mut out, key!("kind"), "event");
-            json::text(&mut out, key!("module"), "tidegate");
-            json::text(&mut out, key!("dataset"), "tidegate.test");
-            json::text(&mut out, key!("code"), cef::TRIAL_CLASS);
-            json::text(&mut out, key!("action"), &record.class.id);
-            json::close(&mut out, inner);
-            let tags = json::array(&mut out, key!("tags"));
-            json::item(&mut out, "test");
-            json::close(&mut out, tags);
-            json::close(&mut out, event);
+        record::Format::EcsJson { .. } => {
+            out.extend_from_slice(&text);
+            out.push(b'}');
         }
-        Format::Cef => {
-            let mut text = Vec::new();
-            record.write(&mut text);
-            json::text(&mut out, key!("event"), &String::from_utf8_lossy(&text));
+        _ => {
+            json::item(&mut out, &String::from_utf8_lossy(&text));
+            json::finish(&mut out, b'}');
         }
     }
-    json::finish(&mut out, b'}');
     out
 }
 

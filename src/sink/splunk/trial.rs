@@ -9,7 +9,7 @@ use super::batch::{Builder, Limits, Sealed};
 use super::outcome::{self, Acks, Verdict};
 use super::peer::{Answer, Peer};
 use super::{Acknowledgement, Config, SplunkError, channel, event};
-use crate::encode::cef::{self, CLASSES};
+use crate::encode::record::own::{self, Report};
 use crate::model::{FileKey, LineId};
 use crate::net::certificate::Watch;
 use crate::net::look::look;
@@ -105,11 +105,12 @@ pub async fn trial(
 
 fn events(config: &Config, cluster: &str, node: &str, time_ms: i64) -> Sealed {
     let mut builder = Builder::new(config.compression, Limits::new(usize::MAX, usize::MAX));
-    for class in &CLASSES {
-        let record = cef::Trial { config: &config.cef, class, cluster, node, time_ms };
+    for (what, number) in own::tests().zip(0..) {
+        let report = Report { cluster, node, time_ms, what };
         // The id stays here: a test event has none.
-        let id = LineId::new(None, FileKey::default(), 0, class.id.as_bytes());
-        builder.add(id, |out| out.extend_from_slice(&event::trial(config.format, &config.labels, &record)));
+        let id = LineId::new(None, FileKey::default(), number, b"");
+        let event = event::trial(config.format, &config.labels, &config.cef, &report);
+        builder.add(id, |out| out.extend_from_slice(&event));
     }
     builder.seal()
 }

@@ -9,7 +9,20 @@ use crate::lane::Ticket;
 /// Whole messages, one after the other. Its buffers go back to the lane's thread and are used again.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// `None`: records of our own, or of windows that closed, which belong to tickets of before.
     pub(super) ticket: Option<Ticket>,
+    /// Lines of the ticket. Those that are folded into a window that is still open have no record in this batch.
+    pub(super) lines: u64,
+    /// Number of the ticket among those of the sink, from 1; 0 without one.
+    pub(super) epoch: u64,
+    /// Once this batch is settled, so are the tickets up to this number: none of their lines is in an open window.
+    pub(super) release: u64,
+    /// Records of flows in it.
+    pub(super) flows: u64,
+    /// It took over what a batch without records had to release.
+    pub(super) carries: bool,
+    /// The highest number of a record of our own in it that is made again until it is settled; 0: none is.
+    pub(super) own: u64,
     pub(super) bytes: Vec<u8>,
     /// Where each message ends.
     pub(super) ends: Vec<usize>,
@@ -22,6 +35,12 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn clear(&mut self) {
         self.ticket = None;
+        self.lines = 0;
+        self.epoch = 0;
+        self.release = 0;
+        self.flows = 0;
+        self.carries = false;
+        self.own = 0;
         self.bytes.clear();
         self.ends.clear();
         self.written = 0;
@@ -30,6 +49,16 @@ impl Batch {
 
     pub(super) fn records(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Lines wait for it to be settled.
+    pub(super) fn matters(&self) -> bool {
+        self.ticket.is_some() || self.flows > 0 || self.carries
+    }
+
+    /// Nobody misses it: the next heartbeat says more.
+    pub(super) fn is_fleeting(&self) -> bool {
+        !self.matters() && self.own == 0
     }
 
     pub(super) fn unwritten(&self) -> usize {

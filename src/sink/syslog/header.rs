@@ -9,7 +9,9 @@ use super::Header;
 
 const APP_NAME: &str = "tidegate";
 /// Of every flow record, so that a receiver can route by it.
-const MSGID: &str = "TRAFFIC";
+pub(super) const TRAFFIC: &str = "TRAFFIC";
+/// Of every record that is no flow's.
+pub(super) const STATUS: &str = "STATUS";
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// RFC 5424 §6.2.4.
 const MAX_HOSTNAME: usize = 255;
@@ -32,6 +34,18 @@ impl HeaderWriter {
     /// Writes all that stands before the record. The time is the event's, in UTC. Gives the sequence number back where the
     /// header has no place for it.
     pub fn write(&self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
+        self.write_as(TRAFFIC, out, severity, time_ms, sequence)
+    }
+
+    /// With another MSGID.
+    pub(super) fn write_as(
+        &self,
+        msgid: &str,
+        out: &mut Vec<u8>,
+        severity: u8,
+        time_ms: Option<i64>,
+        sequence: u32,
+    ) -> Option<u32> {
         let pri = self.facility * 8 + severity;
         let time = time_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         // Writing to a Vec never fails.
@@ -41,7 +55,7 @@ impl HeaderWriter {
                 put_rfc3339(out, time);
                 let _ = write!(
                     out,
-                    " {} {APP_NAME} {} {MSGID} [meta sequenceId=\"{sequence}\"]",
+                    " {} {APP_NAME} {} {msgid} [meta sequenceId=\"{sequence}\"]",
                     self.hostname, self.process
                 );
                 if !self.element {

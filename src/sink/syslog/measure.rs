@@ -1,18 +1,20 @@
 //! A SIEM destination that sends nothing and counts what it would: the lane's own half, with nobody behind it.
 //!
-//! Whatever comes out of the lane's half is counted where it appears, so that it does not matter what made a record of how
-//! many flows.
+//! Whatever the lane's half makes is counted where it is made, so that it does not matter of how many flows a record is. A
+//! budget of records a second is counted over event time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::reduce::{Clock, Reducer};
 use super::{Command, Config, Stats, Syslog};
-use crate::encode::record::event_time_ms;
+use crate::encode::record::{Class, event_time_ms};
 use crate::lane::{Before, Fill, Memory, Outcomes, Settled, Sink, Taken, Ticket};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Body, Event};
+use crate::telemetry::LaneStats;
 
 /// Minutes of event time that are told apart: two years. Later ones still count in the sums.
 const MINUTES: usize = 1 << 20;
@@ -64,16 +66,37 @@ impl Tally {
         self.span = Some((first.min(begin.unwrap_or(end)), last.max(end)));
     }
 
-    fn count(&mut self, event: &Event<'_>, class: Option<&str>, new: Amount) {
+    fn count(&mut self, made: &Made) {
+        let new = Amount { records: 1, octets: made.octets };
         self.sent.add(new);
-        let class = class.unwrap_or_default();
-        amount_of(&mut self.classes, class).add(new);
-        let (from, to) = event.zones.map_or((UNKNOWN_ZONE, UNKNOWN_ZONE), |zones| (zones.source, zones.dest));
-        amount_of(self.pairs.entry(from.to_owned()).or_default(), to).add(new);
-        let minute = event_time_ms(event).map(|time| time.div_euclid(MINUTE_MS));
+        amount_of(&mut self.classes, &made.class).add(new);
+        let (from, to) = &made.zones;
+        amount_of(self.pairs.entry(from.clone()).or_default(), to).add(new);
+        let minute = made.time_ms.map(|time| time.div_euclid(MINUTE_MS));
         if let Some(minute) = minute.filter(|minute| self.minutes.len() < MINUTES || self.minutes.contains_key(minute))
         {
             self.minutes.entry(minute).or_default().add(new);
+        }
+    }
+}
+
+/// A record that was made of one flow or of several.
+#[derive(Debug)]
+pub(super) struct Made {
+    class: String,
+    zones: (String, String),
+    time_ms: Option<i64>,
+    octets: u64,
+}
+
+impl Made {
+    pub(super) fn new(event: &Event<'_>, class: &Class, octets: usize) -> Self {
+        let zones = event.zones.map_or((UNKNOWN_ZONE, UNKNOWN_ZONE), |zones| (zones.source, zones.dest));
+        Self {
+            class: class.id.to_string(),
+            zones: (zones.0.to_owned(), zones.1.to_owned()),
+            time_ms: event_time_ms(event),
+            octets: octets as u64,
         }
     }
 }
@@ -110,7 +133,9 @@ pub fn measured(config: &Config, outcomes: Outcomes) -> Measured {
     let (commands, received) = mpsc::unbounded_channel();
     let (_, spares) = std::sync::mpsc::channel();
     let (alive, gone) = oneshot::channel();
-    let inner = Syslog::new(config, commands, spares, stats, alive);
+    let mut inner = Syslog::new(config, commands, spares, stats, alive);
+    inner.made_of = Some(Vec::new());
+    inner.rates = Reducer::new(&config.rates, Clock::Events);
     Measured { inner, received, outcomes, measure: Measure::default(), _alive: gone }
 }
 
@@ -119,8 +144,14 @@ impl Measured {
         self.measure.clone()
     }
 
-    fn open(&self) -> Amount {
-        Amount { records: self.inner.open.records() as u64, octets: self.inner.open.bytes.len() as u64 }
+    /// Counts what was made since, and takes what was handed over.
+    fn look(&mut self) {
+        let mut tally = self.measure.lock();
+        for made in self.inner.made_of.iter_mut().flat_map(|made| made.drain(..)) {
+            tally.count(&made);
+        }
+        while self.received.try_recv().is_ok() {}
+        self.inner.stats.unsent_bytes.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -134,15 +165,9 @@ impl Sink for Measured {
     }
 
     fn add(&mut self, event: &Event<'_>, before: Before) -> Taken {
-        let open = self.open();
         let taken = self.inner.add(event, before);
-        let now = self.open();
-        let new = Amount { records: now.records - open.records, octets: now.octets - open.octets };
-        let mut tally = self.measure.lock();
-        tally.see(event);
-        if new.records > 0 {
-            tally.count(event, self.inner.classes.of(event).map(|class| &*class.id), new);
-        }
+        self.measure.lock().see(event);
+        self.look();
         taken
     }
 
@@ -153,8 +178,8 @@ impl Sink for Measured {
     fn seal(&mut self, ticket: Ticket) -> usize {
         let delivered = self.inner.fill().lines as u64;
         let bytes = self.inner.seal(ticket);
-        while self.received.try_recv().is_ok() {}
-        self.inner.stats.unsent_bytes.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.look();
+        // A line in an open window is as good as settled: nothing is read a second time here.
         self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
         bytes
     }
@@ -163,7 +188,14 @@ impl Sink for Measured {
         self.inner.abandon();
     }
 
+    fn tend(&mut self, numbers: &LaneStats) {
+        self.inner.tend(numbers);
+        self.look();
+    }
+
     fn finish(&mut self) {
+        self.inner.finish();
+        self.look();
         self.outcomes.finished();
     }
 

@@ -15,7 +15,9 @@ use super::batch::Batch;
 use super::connect::{ConnectError, connect};
 use super::link::{Broken, Event, Link};
 use super::stats::Proof;
+use super::status::now_ms;
 use super::{Config, Stats, UNSENT_LIMIT};
+use crate::encode::record::own::Outage;
 use crate::lane::{Outcomes, Settled, Ticket};
 use crate::net::receivers::Receivers;
 use crate::telemetry::Complaint;
@@ -34,9 +36,12 @@ pub(super) enum Command {
 /// A batch that was written without an acknowledgement and may still be lost.
 #[derive(Debug)]
 struct Sent {
-    ticket: Ticket,
-    /// In the batch.
-    records: u64,
+    /// As [`Batch::matters`].
+    matters: bool,
+    /// As [`Batch::release`].
+    release: u64,
+    /// As [`Batch::own`].
+    own: u64,
     /// Of them, written to this link: others may have been acknowledged by one before.
     written: u64,
     at: Instant,
@@ -44,6 +49,27 @@ struct Sent {
 
 /// A try to connect to one of the receivers, by its place in the order of preference.
 type Connecting = Pin<Box<dyn Future<Output = (usize, Result<Link, ConnectError>)> + Send>>;
+
+/// The time without a connection, if there is none. A moment between two that follow each other is as good as none.
+#[derive(Debug, Default)]
+struct Away {
+    /// Unix milliseconds.
+    since_ms: Option<i64>,
+    /// Records that went out before and are not settled.
+    repeated: u64,
+}
+
+impl Away {
+    fn begin(&mut self, repeated: u64) {
+        self.since_ms.get_or_insert_with(now_ms);
+        self.repeated += repeated;
+    }
+
+    fn end(&mut self) -> Option<Outage> {
+        let Self { since_ms, repeated } = std::mem::take(self);
+        Some(Outage { from_ms: since_ms?, until_ms: now_ms(), lag_bytes: 0, repeated })
+    }
+}
 
 struct Task {
     config: Arc<Config>,
@@ -65,11 +91,14 @@ struct Task {
     /// Of the present link, if it does not acknowledge.
     window: VecDeque<Sent>,
     window_records: u64,
+    /// Number, ticket and lines of what is not settled.
+    tickets: VecDeque<(u64, Ticket, u64)>,
     /// The lane was told to rewind and has not answered: everything it handed over before is void.
     rewinding: bool,
     finishing: bool,
     /// Closed after a finish: no new connection before there is something to send.
     parked: bool,
+    away: Away,
     /// One for each receiver.
     complaints: Vec<Complaint>,
 }
@@ -97,9 +126,11 @@ pub(super) async fn run(
         queue: VecDeque::new(),
         window: VecDeque::new(),
         window_records: 0,
+        tickets: VecDeque::new(),
         rewinding: false,
         finishing: false,
         parked: false,
+        away: Away { since_ms: Some(now_ms()), repeated: 0 },
     };
     loop {
         // Commands first: an abandon voids what stands before it.
@@ -166,7 +197,13 @@ impl Task {
             Command::Finish if self.rewinding => {}
             Command::Send(batch) => {
                 self.parked = false;
-                self.queue.push_back(batch);
+                if let Some(ticket) = batch.ticket {
+                    self.tickets.push_back((batch.epoch, ticket, batch.lines));
+                }
+                match batch.records() {
+                    0 => self.without_records(batch),
+                    _ => self.queue.push_back(batch),
+                }
             }
             Command::Finish => self.finishing = true,
         }
@@ -194,6 +231,10 @@ impl Task {
                 self.write_next().await;
                 return true;
             }
+        }
+        // Without a connection, what we say of ourselves is not worth waiting for one.
+        if self.finishing && self.link.is_none() {
+            self.discard(|batch| !batch.matters());
         }
         if self.finishing && self.queue.is_empty() {
             self.finish().await;
@@ -247,6 +288,11 @@ impl Task {
         tracing::info!(siem = self.config.name, receiver = %self.config.targets[receiver], peer = %link.report,
             "connected to the SIEM");
         self.stats.connects.fetch_add(1, Relaxed);
+        if let (Some(outage), Some(status)) = (self.away.end(), &self.config.status)
+            && outage.seconds() >= status.outage_after().as_secs()
+        {
+            self.stats.outage(outage);
+        }
         self.stats.connected_to(receiver);
         self.stats.set_error(None);
         self.complaints[receiver] = Complaint::default();
@@ -291,11 +337,10 @@ impl Task {
         }
         // A link without acknowledgements writes batches whole and in order.
         let Some(batch) = self.queue.pop_front() else { return };
-        if let Some(ticket) = batch.ticket {
-            let (records, written) = (batch.records() as u64, (batch.records() - batch.acknowledged) as u64);
-            self.window.push_back(Sent { ticket, records, written, at: Instant::now() });
-            self.window_records += written;
-        }
+        let written = (batch.records() - batch.acknowledged) as u64;
+        let (matters, release, own) = (batch.matters(), batch.release, batch.own);
+        self.window.push_back(Sent { matters, release, own, written, at: Instant::now() });
+        self.window_records += written;
         self.give_back(batch);
     }
 
@@ -311,10 +356,7 @@ impl Task {
                 break;
             }
             let Some(batch) = self.queue.pop_front() else { break };
-            if let Some(ticket) = batch.ticket {
-                let delivered = batch.records() as u64;
-                self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
-            }
+            self.settle(batch.release, batch.own);
             self.give_back(batch);
         }
     }
@@ -337,7 +379,29 @@ impl Task {
         let Some(sent) = self.window.pop_front() else { return };
         self.window_records -= sent.written;
         self.stats.settled(proof, sent.written);
-        self.outcomes.settled(Settled { ticket: sent.ticket, delivered: sent.records, rejected: 0, dropped: 0 });
+        self.settle(sent.release, sent.own);
+    }
+
+    /// A batch is settled, and with it the tickets that wait for nothing else.
+    fn settle(&mut self, release: u64, own: u64) {
+        self.stats.own_settled.fetch_max(own, Relaxed);
+        while let Some((_, ticket, delivered)) = self.tickets.pop_front_if(|(epoch, ..)| *epoch <= release) {
+            self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
+        }
+    }
+
+    /// A batch without a record: all its lines stand in open windows, or their records went before it.
+    fn without_records(&mut self, batch: Batch) {
+        let release = batch.release;
+        self.give_back(batch);
+        match (self.queue.back_mut(), self.window.back_mut()) {
+            (Some(last), _) => {
+                last.release = last.release.max(release);
+                last.carries = true;
+            }
+            (None, Some(last)) => last.release = last.release.max(release),
+            (None, None) => self.settle(release, 0),
+        }
     }
 
     /// The connection is over. What was not acknowledged is written again to the next one. What is out of our hands and
@@ -361,12 +425,43 @@ impl Task {
             );
         }
         self.stats.set_error(Some(reason));
+        self.away.begin(self.unsettled_records());
+        // When the process ends, nobody waits for what it says of itself.
+        let finishing = self.finishing;
+        self.discard(|batch| batch.is_fleeting() || finishing && !batch.matters());
+        let missed = self.window.iter().any(|sent| sent.matters || sent.own > 0);
         if link.acknowledges() {
             self.queue.iter_mut().for_each(Batch::forget_written);
-        } else if writing || !self.window.is_empty() {
+        } else if missed || writing && self.queue.front().is_some_and(Batch::matters) {
             self.rewind();
+        } else {
+            // Heartbeats at most; what waited behind them waits for nothing any more.
+            let release = self.window.iter().map(|sent| sent.release).max().unwrap_or(0);
+            self.settle(release, 0);
+            self.forget_window();
         }
         self.succeed();
+    }
+
+    /// Records that went out and are not settled.
+    fn unsettled_records(&self) -> u64 {
+        let waiting = self.queue.iter().map(|batch| (batch.written - batch.acknowledged) as u64);
+        self.window_records + waiting.sum::<u64>()
+    }
+
+    fn forget_window(&mut self) {
+        self.window.clear();
+        self.window_records = 0;
+    }
+
+    /// Takes batches out of the queue that nobody misses.
+    fn discard(&mut self, is_void: impl Fn(&Batch) -> bool) {
+        for batch in std::mem::take(&mut self.queue) {
+            match is_void(&batch) {
+                true => self.give_back(batch),
+                false => self.queue.push_back(batch),
+            }
+        }
     }
 
     /// The present link, which is none any more.
@@ -386,12 +481,10 @@ impl Task {
     }
 
     fn rewind(&mut self) {
-        self.window.clear();
-        self.window_records = 0;
+        self.forget_window();
+        self.tickets.clear();
         self.finishing = false;
-        while let Some(batch) = self.queue.pop_front() {
-            self.give_back(batch);
-        }
+        self.discard(|_| true);
         self.rewinding = true;
         self.stats.rewinds.fetch_add(1, Relaxed);
         self.outcomes.rewind();
@@ -412,6 +505,7 @@ impl Task {
         self.connecting = None;
         self.successor = None;
         self.receivers.start_over();
+        self.away = Away::default();
         if self.close().await {
             self.outcomes.finished();
         }
@@ -423,7 +517,7 @@ impl Task {
         if let Some((_, link)) = self.take_link() {
             let proof = if link.confirms() { Proof::Closed } else { Proof::None };
             if let Err(broken) = link.close(self.config.close_timeout).await
-                && !self.window.is_empty()
+                && self.window.iter().any(|sent| sent.matters)
             {
                 tracing::warn!(siem = self.config.name, reason = %broken, unsettled_records = self.window_records,
                     "the SIEM did not close in answer to our close; what is not settled is sent again");
@@ -438,6 +532,7 @@ impl Task {
     }
 
     fn give_back(&mut self, mut batch: Batch) {
+        self.stats.discarded.fetch_add(batch.unwritten() as u64, Relaxed);
         let bytes = batch.bytes.len();
         let before = self.stats.unsent_bytes.fetch_sub(bytes, Relaxed);
         if before >= UNSENT_LIMIT && before - bytes < UNSENT_LIMIT {

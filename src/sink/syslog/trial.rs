@@ -8,7 +8,8 @@ use super::batch::Batch;
 use super::connect::connect;
 use super::link::{Broken, Event, Link};
 use super::{Config, Target};
-use crate::encode::cef::{CLASSES, Trial};
+use crate::encode::record::own::{self, Report};
+use crate::encode::record::{Encoder, Frame};
 use crate::net::certificate::Watch;
 use crate::net::look::resolve;
 use crate::sink::finding::{certificates, short};
@@ -35,10 +36,15 @@ pub async fn trial(config: &Config, cluster: &str, time_ms: i64) -> Vec<(Target,
 /// One record of each class, with the header that flows get.
 fn records(config: &Config, cluster: &str, time_ms: i64) -> Batch {
     let header = config.header_writer();
+    let mut encoder = Encoder::new(config.record.clone());
     let mut batch = Batch::default();
-    for (class, sequence) in CLASSES.iter().zip(1..) {
-        header.write(&mut batch.bytes, class.syslog_severity, Some(time_ms), sequence);
-        Trial { config: &config.record, class, cluster, node: &config.hostname, time_ms }.write(&mut batch.bytes);
+    for (what, sequence) in own::tests().zip(1..) {
+        let start = batch.bytes.len();
+        let severity = encoder.severity_of(&what);
+        let sequence = header.write(&mut batch.bytes, severity, Some(time_ms), sequence);
+        let budget = config.max_message().saturating_sub(batch.bytes.len() - start);
+        let report = Report { cluster, node: &config.hostname, time_ms, what };
+        encoder.write_own(&report, Frame { budget, sequence }, &mut batch.bytes);
         batch.ends.push(batch.bytes.len());
     }
     batch

@@ -2,12 +2,13 @@
 //! the SIEM lane sends of a case in each format, one record a line. A case without zones of its own stands in the shop's. A
 //! case of which nothing crosses has none of them.
 //!
-//! `fixtures/cef/all-cross` holds the records of all cases in zones where nearly everything crosses, both halves.
+//! `fixtures/cef/own` holds what Tidegate says of itself, `fixtures/cef/all-cross` the records of all cases in zones where nearly everything crosses, both halves.
 
 use std::path::{Path, PathBuf};
 
 use tidegate::decode::decode;
-use tidegate::encode::record::{Config, Connections, Encoder, Filter, Format};
+use tidegate::encode::record::own::{Numbers, Outage, Report, Suppressed, What, tests};
+use tidegate::encode::record::{Class, Config, Connections, Encoder, Filter, Format, Frame, MIN_RECORD, Marks};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin};
 use tidegate::zone::Table;
 
@@ -81,9 +82,7 @@ fn records(case: &Path, table: &Table, filter: Filter, format: Format) -> String
             out.push(b'\n');
         }
     });
-    // The document knows the version of the build.
-    let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
-    String::from_utf8(out).expect("UTF-8").replace(version, "\"version\":\"0.0.0\"")
+    of_any_version(out)
 }
 
 /// All records in the zones where nearly everything crosses.
@@ -92,10 +91,71 @@ pub fn everything(format: Format) -> String {
     cases().iter().map(|case| records(case, &table, filter.clone(), format)).collect()
 }
 
+/// One of each record that is no flow's, and a hostile cluster's.
+pub fn own(format: Format) -> String {
+    let numbers = Numbers {
+        sent: 1201,
+        filtered: 3402,
+        suppressed: 17,
+        dropped: 2,
+        rewinds: 1,
+        lag_bytes: 73_400_320,
+        oldest_seconds: 93,
+    };
+    let (since_ms, time_ms) = (1_787_390_000_000, 1_787_390_098_123);
+    let outage = Outage { from_ms: 1_787_390_004_500, until_ms: time_ms, lag_bytes: 73_400_320, repeated: 812 };
+    let kinds = [
+        What::Start,
+        What::Heartbeat { since_ms, numbers },
+        What::Heartbeat { since_ms, numbers: Numbers::default() },
+        What::Outage(outage),
+        What::Suppressed(Suppressed {
+            from_ms: 1_787_390_040_000,
+            until_ms: 1_787_390_100_000,
+            flows: 4711,
+            reason: "limit",
+            alike: Some("source.zone=dmz source.namespace=- verdict=deny".to_owned()),
+        }),
+        What::Stop { since_ms, numbers },
+    ];
+    let mut encoder = Encoder::new(config(format));
+    let mut out = Vec::new();
+    let hostile = "a=b|c \\\"]\nCEF:0|x\u{202e}";
+    let places = [(CLUSTER, NODE); 6].into_iter().chain([(hostile, hostile)].into_iter().cycle());
+    for ((cluster, node), what) in places.zip(kinds.into_iter().chain(tests())) {
+        let frame = Frame { budget: MIN_RECORD, sequence: None };
+        encoder.write_own(&Report { cluster, node, time_ms, what }, frame, &mut out);
+        out.push(b'\n');
+    }
+    // A flow that stands for others, and one that is a sample.
+    let marks = [
+        Marks { aggregated: true, sample_rate: None },
+        Marks { aggregated: false, sample_rate: Some(100) },
+        Marks { aggregated: true, sample_rate: Some(100) },
+    ];
+    let case = support::root().join("fixtures/flows/both-halves");
+    let mut marks = marks.into_iter();
+    each_event(&case, &all_cross(), |event| {
+        let Body::Flow(flow) = event.body else { return };
+        let Some(marks) = marks.next() else { return };
+        let frame = Frame { budget: 8192, sequence: None };
+        encoder.encode_marked(event, flow, Class::of(flow), frame, marks, &mut out);
+        out.push(b'\n');
+    });
+    of_any_version(out)
+}
+
+/// The document knows the version of the build.
+fn of_any_version(records: Vec<u8>) -> String {
+    let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
+    String::from_utf8(records).expect("UTF-8").replace(version, "\"version\":\"0.0.0\"")
+}
+
 /// All golden records of a format.
 pub fn all(format: Format) -> Vec<String> {
     let shop: String = cases().iter().map(|case| records(case, &zones_of(case), Filter::default(), format)).collect();
-    shop.lines().chain(everything(format).lines()).map(str::to_owned).collect()
+    let own = own(format);
+    shop.lines().chain(everything(format).lines()).chain(own.lines()).map(str::to_owned).collect()
 }
 
 fn assert_file(path: &Path, made: &str) {
@@ -120,6 +180,7 @@ fn every_case_gives_its_records() {
             assert_file(&case.join(name), &records(&case, &zones_of(&case), Filter::default(), format));
         }
         assert_file(&support::root().join("fixtures/cef/all-cross").join(name), &everything(format));
+        assert_file(&support::root().join("fixtures/cef/own").join(name), &own(format));
     }
     let everything = everything(Format::Cef);
     assert!(everything.lines().count() >= 60, "the fixtures hold too few cross-zone flows to prove anything");

@@ -170,14 +170,13 @@ fn rsyslog_reads_documents_as_its_page_says() {
         let document = |text: &String| serde_json::from_str::<Value>(text.trim_start_matches("@cee: ")).expect("JSON");
         texts.iter().map(|text| document(text)["event"]["id"].clone()).collect()
     };
-    let stored: Vec<String> = receiver.file("tidegate.jsonl").lines().map(str::to_owned).collect();
+    let is_flow = |line: &&str| !line.contains("\"code\":\"tidegate:");
+    let documents = receiver.file("tidegate.jsonl");
+    let stored: Vec<String> = documents.lines().filter(is_flow).map(str::to_owned).collect();
     assert_eq!(ids(&stored), ids(&sent));
     assert_eq!(receiver.file("tidegate-unparsed.log"), "");
     let lines = receiver.file("tidegate.log");
-    assert!(
-        lines.lines().next().is_some_and(|line| line.contains(" network_flow ") && line.contains(" > ")),
-        "{lines}"
-    );
+    assert!(lines.lines().any(|line| line.contains(" network_flow ") && line.contains(" > ")), "{lines}");
 }
 
 #[test]
@@ -187,7 +186,8 @@ fn rsyslog_archives_records_as_the_generic_page_says() {
     let Some(receiver) = rsyslog(&blocks(&page, "rsyslog")[0], port) else { return };
     let sent = send(&blocks(&page, "yaml")[0], port, "both-halves");
     wait_until("every record", SOON, || receiver.file("tidegate-cef.log").lines().count() >= sent.len());
-    assert_eq!(receiver.file("tidegate-cef.log").lines().collect::<Vec<_>>(), sent);
+    let stored = receiver.file("tidegate-cef.log");
+    assert_eq!(stored.lines().filter(|line| !line.contains("|tidegate:")).collect::<Vec<_>>(), sent);
 }
 
 /// The second opinion on structured data: what syslog-ng took for parameters is what a strict reader finds.
@@ -197,10 +197,14 @@ fn syslog_ng_reads_structured_data_as_the_generic_page_says() {
     let port = (601, free_port());
     let Some(receiver) = syslog_ng(&blocks(&page, "syslog-ng")[0], port) else { return };
     for case in ["both-halves", "hostile-strings", "ipv6"] {
-        let before = receiver.file("tidegate.jsonl").lines().count();
+        let flows = || -> Vec<String> {
+            let is_flow = |line: &&str| !line.contains("\"tidegate:");
+            receiver.file("tidegate.jsonl").lines().filter(is_flow).map(str::to_owned).collect()
+        };
+        let before = flows().len();
         let sent = send(&blocks(&page, "yaml")[1], port, case);
-        wait_until("every record", SOON, || receiver.file("tidegate.jsonl").lines().count() >= before + sent.len());
-        for (record, stored) in sent.iter().zip(receiver.file("tidegate.jsonl").lines().skip(before)) {
+        wait_until("every record", SOON, || flows().len() >= before + sent.len());
+        for (record, stored) in sent.iter().zip(flows().iter().skip(before)) {
             let stored: Value = serde_json::from_str(stored).unwrap_or_else(|error| panic!("{error}: {stored}"));
             let (ours, text) = super::parsers::strict_sd(record);
             let theirs = stored["SDATA"]["flow@64999"].as_object().unwrap_or_else(|| panic!("{stored:#}"));

@@ -187,9 +187,14 @@ fn liblognorm_agrees() {
     agrees("liblognorm", &golden::all(Format::Cef), cef);
 }
 
+/// It knows the keys of the dictionary and passes over all others.
 #[test]
 fn parcefone_agrees() {
-    agrees("parcefone", &golden::all(Format::Cef), cef);
+    agrees("parcefone", &golden::all(Format::Cef), |record| {
+        let mut pairs = cef(record);
+        pairs.retain(|key, _| !key.starts_with("Tidegate"));
+        pairs
+    });
 }
 
 /// It gives custom keys the names of their labels: a label that stood twice would hide a value.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use tidegate::encode::record::field::{FIELDS, Field};
 use tidegate::encode::record::layout::Key;
-use tidegate::encode::record::{CLASSES, Format};
+use tidegate::encode::record::{CLASSES, Format, OWN_CLASSES};
 use tidegate::encode::{cef, leef, structured_data};
 
 use super::{golden, parsers};
@@ -16,6 +16,7 @@ use crate::support::{self, run};
 #[serde(deny_unknown_fields)]
 struct Facts {
     classes: Vec<ClassRow>,
+    own: Vec<OwnRow>,
     fields: Vec<FieldRow>,
 }
 
@@ -30,6 +31,16 @@ struct ClassRow {
     act: Option<String>,
     outcome: Option<String>,
     reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnRow {
+    id: String,
+    name: String,
+    category: String,
+    severity: u8,
+    syslog: u8,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,14 +95,14 @@ const FORMS: [Form; 3] = [
         keys: &cef::KEYS,
         format: Format::Cef,
         parse: parsers::strict,
-        elsewhere: &[Field::Class, Field::Severity],
+        elsewhere: &[Field::Class, Field::Severity, Field::Version],
     },
     Form {
         name: "leef",
         keys: &leef::KEYS,
         format: golden::LEEF,
         parse: |record| parsers::strict_leef(record, '\t'),
-        elsewhere: &[Field::Class],
+        elsewhere: &[Field::Class, Field::Version],
     },
     Form {
         name: "structured-data",
@@ -124,6 +135,13 @@ fn classes_are_those_of_the_encoder() {
         let same = (&*row.id, &*row.name, &*row.within, row.severity, row.syslog)
             == (&*class.id, &*class.name, class.within, class.severity, class.syslog_severity)
             && texts == (class.act, class.outcome, class.reason);
+        assert!(same, "{row:?} and {class:?}");
+    }
+    let own = facts().own;
+    assert_eq!(own.len(), OWN_CLASSES.len());
+    for (row, class) in own.iter().zip(&OWN_CLASSES) {
+        let same = (&*row.id, &*row.name, &*row.category, row.severity, row.syslog)
+            == (&*class.id, &*class.name, class.category, class.severity, class.syslog_severity);
         assert!(same, "{row:?} and {class:?}");
     }
 }
@@ -203,7 +221,7 @@ fn the_dictionary_is_printed_in_three_forms() {
         let json: serde_json::Value = serde_json::from_str(&print("json")).expect("JSON");
         let rows = keys(form);
         assert_eq!(json["keys"].as_array().map(Vec::len), Some(rows.len()));
-        assert_eq!(json["classes"].as_array().map(Vec::len), Some(CLASSES.len()));
+        assert_eq!(json["classes"].as_array().map(Vec::len), Some(CLASSES.len() + OWN_CLASSES.len()));
         assert_eq!(csv.lines().count(), rows.len() + 1);
         for (row, key) in rows.iter().zip(json["keys"].as_array().expect("keys")) {
             assert_eq!((&key["key"], &key["field"]), (&row.key.as_str().into(), &row.field.as_str().into()));
@@ -218,7 +236,9 @@ fn the_dictionary_is_printed_in_three_forms() {
 fn the_page_for_the_siem_team_names_every_key() {
     let page = std::fs::read_to_string(support::root().join("deploy/docs/siem/README.md")).expect("the page");
     let keys = FORMS.iter().flat_map(keys).map(|row| row.key);
-    for name in keys.chain(facts().classes.into_iter().map(|class| class.id)) {
+    let facts = facts();
+    let classes = facts.classes.into_iter().map(|class| class.id).chain(facts.own.into_iter().map(|class| class.id));
+    for name in keys.chain(classes) {
         assert!(page.contains(&format!("`{name}`")), "deploy/docs/siem/README.md does not name {name}");
     }
 }

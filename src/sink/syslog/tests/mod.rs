@@ -7,6 +7,7 @@ use crate::lane::{Settled, Wake};
 use crate::model::{Action, End, EndpointType, FileKey, Flow, LineId, Origin, Reporter, Text, ZonePair};
 
 mod failover;
+mod reduce;
 mod relp;
 
 /// Waiting for what should come at once, on a machine that does other work too.
