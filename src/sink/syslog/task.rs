@@ -493,6 +493,8 @@ impl Task {
     /// Closes a link that does its work, because another one takes over or because it is old.
     async fn retire(&mut self) {
         self.close().await;
+        // The next one may not be had.
+        self.away.begin(0);
         self.receivers.start_over();
         self.succeed();
     }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -64,6 +65,18 @@ pub struct Place {
     pub reader: Option<Box<Reader>>,
     /// Seen under a name of the source at the last listing.
     pub listed: bool,
+}
+
+impl Place {
+    pub fn is_elsewhere(&self, path: &Path) -> bool {
+        // Not part by part, as paths compare: both come from the same patterns.
+        self.path.as_os_str() != path.as_os_str()
+    }
+
+    /// An open file is looked at itself.
+    pub fn has_changed(&self, look: Look) -> bool {
+        self.reader.is_none() && (self.look.size, self.look.modified_ns) != (look.size, look.modified_ns)
+    }
 }
 
 /// What of a content stands in the spool, while its file is still open: the last part, from where to where.
@@ -201,6 +214,30 @@ impl Content {
             finished: self.finished && self.settled == self.read,
             gone_since: self.gone_since,
         }
+    }
+
+    /// It lies there now. Whether something is to be read there, the caller says.
+    pub fn lie_at(&mut self, path: &Path, look: Look, reader: Option<Box<Reader>>) {
+        let name = std::mem::take(&mut self.name);
+        // After a start nearly all lie where the checkpoint says.
+        let path = match name.as_bytes() == path.as_os_str().as_bytes() {
+            true => PathBuf::from(String::from(name)),
+            false => path.to_path_buf(),
+        };
+        self.gone_since = None;
+        self.missing = None;
+        self.last_look = look;
+        self.place = Some(Place { path, look, reader, listed: true });
+    }
+
+    /// It lies there as it did at the last listing. Also of one that lies nowhere.
+    pub fn is_still(&self, path: &Path, look: Look) -> bool {
+        self.place.as_ref().is_none_or(|place| place.listed && !place.is_elsewhere(path) && !place.has_changed(look))
+    }
+
+    /// Everything was read of a file of this size, as far as that can be known without opening it.
+    pub fn is_whole(&self, size: u64) -> bool {
+        self.finished || self.read == size
     }
 
     /// Path for people.

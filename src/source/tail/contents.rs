@@ -1,16 +1,18 @@
 //! All contents of a lane, and which of them a look must see.
 //!
 //! A folder may hold ten thousand rotated files of which one grows. What is read, settled and closed rests: looks, which
-//! come with every write, go over the others alone. Whoever changes a content by [`Contents::get_mut`] wakes it.
+//! come with every write, go over the others alone. Whoever changes a content by [`Contents::get_mut`] wakes it, by
+//! [`Contents::update`] only if it does not rest afterwards.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::content::Content;
+use super::table::Table;
 
 #[derive(Debug, Default)]
 pub struct Contents {
     /// In boxes: a table keeps a half of its places free.
-    all: HashMap<u32, Box<Content>>,
+    all: Table<u32, Box<Content>>,
     awake: BTreeSet<u32>,
 }
 
@@ -23,6 +25,25 @@ impl Contents {
         let content = self.all.get_mut(&id)?;
         self.awake.insert(id);
         Some(content)
+    }
+
+    /// Wakes it only if there is something to do with it after the change.
+    pub fn update(&mut self, id: u32, change: impl FnOnce(&mut Content)) {
+        let Some(content) = self.all.get_mut(&id) else { return };
+        change(content);
+        if !content.rests() {
+            self.awake.insert(id);
+        }
+    }
+
+    /// One of the checkpoint, in the place of one with the same id.
+    pub fn restore(&mut self, id: u32, content: Content) {
+        if content.rests() {
+            self.awake.remove(&id);
+        } else {
+            self.awake.insert(id);
+        }
+        self.all.insert(id, Box::new(content));
     }
 
     pub fn insert(&mut self, id: u32, content: Content) {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::content::{Content, Holds, Look, Place};
+use super::content::{Content, Holds, Look};
 use super::patterns::{Packing, packing};
 use super::reader::{self, Alike, Reader};
 use super::{
@@ -33,8 +33,8 @@ impl FileSource {
     }
 
     pub(super) fn identify(&mut self, path: &Path, look: Look, rule: Rule, forced: bool) -> io::Result<Known> {
-        if let Some(id) = self.untouched(look) {
-            self.adopt(id, path, look, rule, None);
+        if let Some(id) = self.untouched(path, look) {
+            self.take_up(id, path, look, rule);
             return Ok(Known::Content(id));
         }
         let mut reader = Reader::open(path)?;
@@ -136,13 +136,33 @@ impl FileSource {
         }
     }
 
-    /// A content of the checkpoint whose file shows no change since it was read to its end: it need not be opened.
-    pub(super) fn untouched(&self, look: Look) -> Option<u32> {
+    /// A content of the checkpoint whose file shows no change since it was read, to its end or, of a packed one, to
+    /// anywhere: it need not be opened. What is read on of a packed file is proven by [`super::fill`] when its turn comes;
+    /// a proof now would unpack twice all that was read of it.
+    fn untouched(&self, path: &Path, look: Look) -> Option<u32> {
         let id = *self.restored.get(&look.inode)?;
         let content = self.contents.get(id)?;
         let same = content.last_look.size == look.size && content.last_look.modified_ns == look.modified_ns;
-        let whole = content.finished || content.read == look.size;
-        (content.place.is_none() && content.spooled.is_none() && same && whole).then_some(id)
+        let known = content.is_whole(look.size) || (content.read > 0 && packing(path) != Packing::Plain);
+        (content.place.is_none() && content.spooled.is_none() && same && known).then_some(id)
+    }
+
+    /// False: the file is not [`FileSource::untouched`].
+    pub(super) fn adopt_untouched(&mut self, path: &Path, look: Look, rule: Rule) -> bool {
+        let Some(id) = self.untouched(path, look) else { return false };
+        self.take_up(id, path, look, rule);
+        self.by_inode.insert(look.inode, Known::Content(id));
+        true
+    }
+
+    /// An untouched file takes up its content, which stands in the checkpoint already.
+    fn take_up(&mut self, id: u32, path: &Path, look: Look, rule: Rule) {
+        self.restored.remove(&look.inode);
+        self.contents.update(id, |content| {
+            content.drained = content.is_whole(look.size);
+            content.max_line = rule.max_line;
+            content.lie_at(path, look, None);
+        });
     }
 
     /// Whether a file holds the same as the one that the content is read from, as far as both go. What was read proves
@@ -214,10 +234,6 @@ impl FileSource {
         content.drained = reader.is_none();
         content.max_line = rule.max_line;
         content.finished &= reader.is_none();
-        content.name = Box::default();
-        content.gone_since = None;
-        content.missing = None;
-        content.last_look = look;
         let mut reader = reader.filter(|_| open < OPEN_LIMIT);
         if let Some(reader) = &mut reader {
             reader.restart();
@@ -225,7 +241,7 @@ impl FileSource {
             self.grown_at.insert(id, Instant::now());
             self.opened.insert(id);
         }
-        content.place = Some(Place { path: path.to_path_buf(), look, reader: reader.map(Box::new), listed: true });
+        content.lie_at(path, look, reader.map(Box::new));
         // A file that is as the checkpoint has it stands there already.
         let as_saved = self.restored.remove(&look.inode) == Some(id);
         if !content.drained || !as_saved {

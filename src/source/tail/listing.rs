@@ -1,8 +1,10 @@
 //! What the directories show: which files are there, which are new, gone or moved.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::content::{Content, Inode, Look};
 use super::patterns::{self, Packing, packing};
 use super::{
-    DIRECTORY_GRAIN, FUTURE_LISTING, FileSource, Known, LINGER_DELETED, LISTING_INTERVAL, Listing, REMEMBER_GONE,
-    REMEMBER_GONE_SECONDS, Rule, WAIT_LISTINGS, Waiting, unix_seconds,
+    DIRECTORY_GRAIN, FUTURE_LISTING, FileSource, Known, LINGER, LINGER_DELETED, LISTING_INTERVAL, Listing,
+    REMEMBER_GONE, REMEMBER_GONE_SECONDS, Rule, Set, WAIT_LISTINGS, Waiting, unix_seconds,
 };
 use crate::model::FileKey;
 
@@ -48,6 +50,7 @@ impl FileSource {
         let first = self.listed_at.is_none();
         self.listed_at = Some(Instant::now());
         let mut listing = Listing::default();
+        listing.seen.reserve(self.by_inode.len().max(self.restored.len()));
         let patterns = Arc::clone(&self.patterns);
         for (patterns, rule) in patterns.iter() {
             for (directory, names) in patterns.places() {
@@ -73,6 +76,8 @@ impl FileSource {
         self.open_youngest();
         self.count_lost();
         self.forget_gone();
+        // What grew so long ago might as well never have.
+        self.grown_at.retain(|_, at| at.elapsed() <= LINGER);
         self.first_start = false;
         let bad = self.by_inode.values().filter(|known| matches!(known, Known::Bad(_))).count() + self.unseen.len();
         self.stats.unreadable_files.store(bad as u64, Relaxed);
@@ -80,38 +85,65 @@ impl FileSource {
     }
 
     pub(super) fn list_directory(&mut self, directory: &Path, patterns: &[&OsStr], rule: Rule, listing: &mut Listing) {
-        use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-        // What vanished since it was named, or never was there, is none.
-        let absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-        let mut names = Vec::new();
-        if let Err(error) = patterns::names(directory, patterns, &mut names)
-            && !absent(error.kind())
-        {
-            listing.unseen.insert(directory.to_path_buf(), error);
-        }
+        use rustix::fs::{Mode, OFlags};
         // Looking up each name from the root costs as much as the look itself.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(handle) = rustix::fs::open(directory, flags, Mode::empty()) else { return };
-        for name in names {
-            let path = directory.join(&name);
-            let stat = match rustix::fs::statat(&handle, &*name, AtFlags::empty()).map_err(io::Error::from) {
-                Ok(stat) => stat,
-                Err(error) => {
-                    if !absent(error.kind()) {
-                        listing.unseen.insert(path, error);
-                    }
-                    continue;
-                }
-            };
-            let look = Look::of_stat(&stat);
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || !listing.seen.insert(look.inode) {
-                continue;
+        let handle = match rustix::fs::open(directory, flags, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(error) => return listing.say(directory, error.into()),
+        };
+        let mut path = Joined::new(directory);
+        let mut others = Vec::new();
+        let listed = patterns::names(directory, patterns, |name, regular| {
+            // Nearly all files are as they were. They need no order, no path of their own and no second look.
+            if !(regular && self.see_unchanged(&handle, name, path.with(name), rule, listing)) {
+                others.push(name.to_os_string());
             }
-            self.see(&path, look, rule);
-            let known = self.by_inode.get(&look.inode);
-            if matches!(known, Some(Known::Waiting(waiting)) if waiting.listings == WAIT_LISTINGS) {
-                listing.waiting.push((path, look, rule));
-            }
+        });
+        if let Err(error) = listed {
+            listing.say(directory, error);
+        }
+        // Of a file with several names the first one counts, at every listing.
+        others.sort_unstable();
+        for name in others {
+            self.see_changed(&handle, directory.join(&name), &name, rule, listing);
+        }
+    }
+
+    /// A name whose file is as it was at the last listing, or as the checkpoint has it. False: it must be looked at.
+    fn see_unchanged(
+        &mut self,
+        directory: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        rule: Rule,
+        listing: &mut Listing,
+    ) -> bool {
+        let Ok((look, false)) = look_at(directory, name) else { return false };
+        if look.links != 1 || listing.seen.contains(&look.inode) {
+            return false;
+        }
+        let unchanged = match self.by_inode.get(&look.inode) {
+            Some(Known::Content(id)) => self.contents.get(*id).is_some_and(|content| content.is_still(path, look)),
+            Some(_) => false,
+            None => self.adopt_untouched(path, look, rule),
+        };
+        unchanged && listing.seen.insert(look.inode)
+    }
+
+    fn see_changed(&mut self, directory: &OwnedFd, path: PathBuf, name: &OsStr, rule: Rule, listing: &mut Listing) {
+        let look = match look_at(directory, name) {
+            Ok((look, false)) => look,
+            Ok((_, true)) => return,
+            Err(error) => return listing.say(&path, error),
+        };
+        if !listing.seen.insert(look.inode) {
+            return;
+        }
+        self.see(&path, look, rule);
+        let known = self.by_inode.get(&look.inode);
+        if matches!(known, Some(Known::Waiting(waiting)) if waiting.listings == WAIT_LISTINGS) {
+            listing.waiting.push((path, look, rule));
         }
     }
 
@@ -149,17 +181,13 @@ impl FileSource {
     }
 
     pub(super) fn see_content(&mut self, id: u32, path: &Path, look: Look) {
-        let Some(place) = self.contents.get(id).and_then(|content| content.place.as_ref()) else { return };
-        let (moved, changed) =
-            (place.path != path, (place.look.size, place.look.modified_ns) != (look.size, look.modified_ns));
-        // An open file is looked at itself.
-        let changed = changed && place.reader.is_none();
-        // Nearly all files are as they were, and must not be woken for that.
-        if place.listed && !moved && !changed {
+        // What is as it was must not be woken.
+        if self.contents.get(id).is_none_or(|content| content.is_still(path, look)) {
             return;
         }
         let Some(content) = self.contents.get_mut(id) else { return };
         let Some(place) = &mut content.place else { return };
+        let (moved, changed) = (place.is_elsewhere(path), place.has_changed(look));
         place.listed = true;
         if changed {
             content.drained = false;
@@ -173,7 +201,7 @@ impl FileSource {
     }
 
     /// Files that lost their names while they were waited for.
-    pub(super) fn begin_gone(&mut self, seen: &HashSet<Inode>) {
+    pub(super) fn begin_gone(&mut self, seen: &Set<Inode>) {
         let gone = |inode: &Inode, known: &mut Known| matches!(known, Known::Waiting(_)) && !seen.contains(inode);
         let gone: Vec<_> = self.by_inode.extract_if(gone).collect();
         for (inode, known) in gone {
@@ -189,7 +217,7 @@ impl FileSource {
     }
 
     /// Files that the listing did not show any more.
-    pub(super) fn unlist(&mut self, seen: &HashSet<Inode>) {
+    pub(super) fn unlist(&mut self, seen: &Set<Inode>) {
         let mut lost = Vec::new();
         for (id, content) in self.contents.iter_mut() {
             let Some(place) = &mut content.place else { continue };
@@ -248,6 +276,43 @@ impl FileSource {
         self.recent.remove(&id);
         self.changed = true;
     }
+}
+
+impl Listing {
+    /// What vanished since it was named, or never was there, is nothing to speak of.
+    fn say(&mut self, path: &Path, error: io::Error) {
+        if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            self.unseen.insert(path.to_path_buf(), error);
+        }
+    }
+}
+
+/// One name after the other in a directory, in one buffer.
+struct Joined {
+    path: OsString,
+    directory: usize,
+}
+
+impl Joined {
+    fn new(directory: &Path) -> Self {
+        let path = directory.join("").into_os_string();
+        Self { directory: path.len(), path }
+    }
+
+    fn with(&mut self, name: &OsStr) -> &Path {
+        let mut path = std::mem::take(&mut self.path).into_vec();
+        path.truncate(self.directory);
+        path.extend_from_slice(name.as_bytes());
+        self.path = OsString::from_vec(path);
+        Path::new(&self.path)
+    }
+}
+
+/// And whether it is a directory.
+fn look_at(directory: &OwnedFd, name: &OsStr) -> io::Result<(Look, bool)> {
+    use rustix::fs::{AtFlags, FileType};
+    let stat = rustix::fs::statat(directory, name, AtFlags::empty())?;
+    Ok((Look::of_stat(&stat), FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

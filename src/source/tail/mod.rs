@@ -15,9 +15,10 @@ mod listing;
 mod opened;
 mod patterns;
 pub mod reader;
+mod table;
 mod zstd;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use contents::Contents;
 use keep::Hold;
 use patterns::{Packing, Patterns, packing};
 use reader::Reader;
+use table::{Set, Table};
 
 use super::checkpoint::{Loaded, RECENT_LIMIT, Record, Store};
 use super::spool::{self, Spool};
@@ -82,7 +84,7 @@ pub enum Start {
 pub struct SourceConfig {
     /// Absolute.
     pub path: PathBuf,
-    /// Patterns of rotated siblings, relative to the path's directory; `None` derives them.
+    /// Patterns of rotated siblings, absolute too; `None` derives them.
     pub rotated: Option<Vec<String>>,
     pub start: Start,
     /// Longest line in bytes; a longer one is skipped and counted.
@@ -139,7 +141,7 @@ struct Waiting {
 /// What a listing meets.
 #[derive(Debug, Default)]
 struct Listing {
-    seen: HashSet<Inode>,
+    seen: Set<Inode>,
     directories: Vec<PathBuf>,
     unseen: BTreeMap<PathBuf, io::Error>,
     waiting: Vec<(PathBuf, Look, Rule)>,
@@ -164,9 +166,9 @@ pub struct FileSource {
     contents: Contents,
     next_id: u32,
     by_key: BTreeSet<(FileKey, u32)>,
-    by_inode: HashMap<Inode, Known>,
+    by_inode: Table<Inode, Known>,
     /// Contents of the checkpoint that were not met yet, by the inode that they had.
-    restored: HashMap<Inode, u32>,
+    restored: Table<Inode, u32>,
     queue: VecDeque<u32>,
     turn: u32,
     dirty: bool,
@@ -183,18 +185,17 @@ pub struct FileSource {
     /// What could not be looked at, at the last listing.
     unseen: HashSet<PathBuf>,
     /// Contents whose progress is not in the checkpoint's archive.
-    recent: HashSet<u32>,
+    recent: Set<u32>,
     /// The note of the last checkpoint.
     noted: Option<String>,
-    grown_at: HashMap<u32, Instant>,
+    grown_at: Table<u32, Instant>,
 }
 
 /// What the checkpoint's records become.
 #[derive(Default)]
 struct Restored {
     contents: Contents,
-    by_key: BTreeSet<(FileKey, u32)>,
-    by_inode: HashMap<Inode, u32>,
+    by_inode: Table<Inode, u32>,
     next_id: u32,
 }
 
@@ -202,13 +203,9 @@ impl Restored {
     fn take(&mut self, record: Record) {
         let id = record.id;
         let content = Content::restore(record);
-        // A damaged checkpoint may name one twice: the last is right.
-        if let Some(old) = self.contents.remove(id) {
-            self.by_key.remove(&(old.key, id));
-        }
         self.by_inode.insert(content.last_look.inode, id);
-        self.by_key.insert((content.key, id));
-        self.contents.insert(id, content);
+        // A damaged checkpoint may name one twice: the last is right.
+        self.contents.restore(id, content);
         self.next_id = self.next_id.max(id.saturating_add(1));
     }
 }
@@ -226,7 +223,8 @@ impl FileSource {
                 (Vec::new(), Memory::Nothing)
             }
         };
-        let Restored { contents, by_key, by_inode: restored, next_id } = restored;
+        let Restored { contents, by_inode: restored, next_id } = restored;
+        let by_key = contents.iter().map(|(id, content)| (content.key, id)).collect();
         let patterns = config
             .sources
             .iter()
@@ -250,7 +248,7 @@ impl FileSource {
             contents,
             next_id,
             by_key,
-            by_inode: HashMap::with_capacity(restored.len()),
+            by_inode: Table::with_capacity_and_hasher(restored.len(), Default::default()),
             restored,
             queue: VecDeque::new(),
             turn: 0,
@@ -265,7 +263,7 @@ impl FileSource {
             unseen: HashSet::new(),
             recent: recent.into_iter().collect(),
             noted: None,
-            grown_at: HashMap::new(),
+            grown_at: Table::default(),
         };
         let used = kept.iter().map(|(owner, _)| owner.id.saturating_add(1));
         source.next_id = used.max().map_or(next_id, |id| id.max(next_id));

@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+/// Names of a directory come from the kernel in pieces of this size.
+const LISTING_BUFFER: usize = 32 << 10;
+
 /// How a file's bytes lie on the disk, judged by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
@@ -22,13 +25,13 @@ pub struct Patterns(Vec<PathBuf>);
 
 impl Patterns {
     /// `path` is a file or a glob. A file without wildcards stands for itself and its rotated siblings (`flows.log`:
-    /// also `flows-*.log`, `flows.log.*` and both as `.gz` and `.zst`), unless `rotated` names other ones; these are relative to
-    /// its directory. A glob stands for exactly what it matches.
+    /// also `flows-*.log`, `flows.log.*` and both as `.gz` and `.zst`), unless `rotated` names other ones, absolute
+    /// as the path is. A glob stands for exactly what it matches.
     pub fn new(path: &Path, rotated: Option<&[String]>) -> Self {
         let mut all = vec![path.to_path_buf()];
         let directory = path.parent().unwrap_or(Path::new("/"));
         match rotated {
-            Some(patterns) => all.extend(patterns.iter().map(|p| directory.join(p))),
+            Some(patterns) => all.extend(patterns.iter().map(PathBuf::from)),
             None if is_glob(path.as_os_str()) => {}
             None => all.extend(siblings(path).map(|name| directory.join(name))),
         }
@@ -63,27 +66,64 @@ impl Patterns {
     }
 }
 
-/// Lists a directory once for all patterns: the names that match, sorted. One without a wildcard is always among them,
-/// whether it is there or not.
-pub fn names(directory: &Path, patterns: &[&OsStr], names: &mut Vec<OsString>) -> io::Result<()> {
+/// Lists a directory once for all patterns and gives each name that matches to `take`, in no order, and whether the
+/// directory itself says that it is a regular file. A name without a wildcard always comes, whether it is there or not.
+pub fn names(directory: &Path, patterns: &[&OsStr], mut take: impl FnMut(&OsStr, bool)) -> io::Result<()> {
+    use rustix::fs::{FileType, Mode, OFlags, RawDir};
     let (globs, literal): (Vec<&OsStr>, Vec<&OsStr>) = patterns.iter().partition(|pattern| is_glob(pattern));
-    names.extend(literal.into_iter().map(OsStr::to_os_string));
-    let entries = std::fs::read_dir(directory)?;
-    if !globs.is_empty() {
-        let matches = |name: &OsStr| globs.iter().any(|glob| fast_glob::glob_match(glob.as_bytes(), name.as_bytes()));
-        names.extend(entries.flatten().map(|entry| entry.file_name()).filter(|name| matches(name)));
+    literal.iter().for_each(|name| take(name, false));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    if globs.is_empty() {
+        return Ok(());
     }
-    names.sort_unstable();
-    names.dedup();
+    let globs: Vec<_> = globs.into_iter().map(|glob| Glob::new(glob.as_bytes())).collect();
+    let mut buffer = Vec::with_capacity(LISTING_BUFFER);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if globs.iter().any(|glob| glob.matches(name.as_bytes())) && !literal.contains(&name) {
+            take(name, entry.file_type() == FileType::RegularFile);
+        }
+    }
     Ok(())
+}
+
+/// A pattern of a name.
+enum Glob<'a> {
+    /// One star between two texts, as nearly all are.
+    Around(&'a [u8], &'a [u8]),
+    Any(&'a [u8]),
+}
+
+impl<'a> Glob<'a> {
+    fn new(pattern: &'a [u8]) -> Self {
+        let plain =
+            |text: &[u8]| !text.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b']' | b'{' | b'}' | b'\\' | b'!'));
+        match memchr::memchr(b'*', pattern).map(|star| (&pattern[..star], &pattern[star + 1..])) {
+            Some((start, end)) if plain(start) && plain(end) => Self::Around(start, end),
+            _ => Self::Any(pattern),
+        }
+    }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Around(start, end) => name.strip_prefix(*start).is_some_and(|rest| rest.ends_with(end)),
+            Self::Any(pattern) => fast_glob::glob_match(pattern, name),
+        }
+    }
 }
 
 /// By the file's name alone: `.gz` is gzip, `.zst` is Zstandard.
 pub fn packing(path: &Path) -> Packing {
-    match path.extension().map(OsStr::as_bytes) {
-        Some(b"gz") => Packing::Gzip,
-        Some(b"zst") => Packing::Zstd,
-        _ => Packing::Plain,
+    // Not by `Path::extension`: it takes the whole path apart, and every file is asked several times at a start.
+    let path = path.as_os_str().as_bytes();
+    let ends = |ending| path.strip_suffix(ending).is_some_and(|stem| !matches!(stem, [] | [.., b'/']));
+    match () {
+        () if ends(b".gz".as_slice()) => Packing::Gzip,
+        () if ends(b".zst") => Packing::Zstd,
+        () => Packing::Plain,
     }
 }
 
@@ -154,9 +194,12 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let mut found = Vec::new();
-        for (place, patterns) in Patterns::new(&dir.path().join(pattern), rotated).places() {
+        let absolute = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+        let rotated: Option<Vec<_>> = rotated.map(|names| names.iter().map(|name| absolute(name)).collect());
+        for (place, patterns) in Patterns::new(&dir.path().join(pattern), rotated.as_deref()).places() {
             let mut inside = Vec::new();
-            super::names(&place, &patterns, &mut inside).unwrap();
+            super::names(&place, &patterns, |name, _| inside.push(name.to_os_string())).unwrap();
+            inside.sort_unstable();
             let files = inside.iter().map(|name| place.join(name)).filter(|file| file.exists());
             found.extend(files.map(|f| f.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()));
         }
@@ -186,6 +229,32 @@ mod tests {
         check(&["flows.log", "flows.log.1"], "flow?.log", None, &["flows.log"]);
         check(&["a/x.log", "b/x.log", "b/y.txt"], "*/*.log", None, &["a/x.log", "b/x.log"]);
         check(&["flows.log.1"], "none*/x", None, &[]);
+    }
+
+    /// The short way of most patterns says the same as the long one.
+    #[test]
+    fn one_star_matches_as_in_any_glob() {
+        let names = ["", "a", "ab", "aab", "b", ".b", "a.b", "a-1.b", "a-1.b.gz", "ab.b", "!a", "a*b"];
+        for pattern in ["*", "a*", "*b", "a*b", "a-*.b", "a.b*", "aab*b", "!a*", "a**b", "a*[b]", "a\\*b", "a*?b"] {
+            for name in names {
+                let expected = fast_glob::glob_match(pattern, name);
+                assert_eq!(Glob::new(pattern.as_bytes()).matches(name.as_bytes()), expected, "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn packing_goes_by_the_ending() {
+        for (path, expected) in [
+            ("/x/a.gz", Packing::Gzip),
+            ("/x/a.log.zst", Packing::Zstd),
+            ("/x/.gz", Packing::Plain),
+            (".zst", Packing::Plain),
+            ("/x.gz/a", Packing::Plain),
+            ("/x/a.gzip", Packing::Plain),
+        ] {
+            assert_eq!(packing(Path::new(path)), expected, "{path}");
+        }
     }
 
     #[test]

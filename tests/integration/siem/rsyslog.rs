@@ -193,7 +193,8 @@ fn the_built_program_delivers_the_golden_records() {
     let received = || -> Vec<String> {
         let ours = concat!("|", env!("CARGO_PKG_VERSION"), "|");
         let messages = rsyslog.received();
-        messages.iter().map(|message| message["msg"].as_str().expect("text").replace(ours, "|0.0.0|")).collect()
+        let texts = messages.iter().map(|message| message["msg"].as_str().expect("text"));
+        texts.filter(|text| !text.contains("|tidegate:")).map(|text| text.replace(ours, "|0.0.0|")).collect()
     };
     // A golden record that did not come is another trace of a flow that did: it differs in its rule and its id alone.
     let flow = |record: &str| {
