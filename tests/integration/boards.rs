@@ -10,7 +10,7 @@ mod corpus;
 mod detect;
 mod grafana;
 pub mod install;
-mod kql;
+pub mod kql;
 mod opinion;
 mod picture;
 mod question;

@@ -2,18 +2,24 @@
 //!
 //! `UPDATE_FIXTURES=1 cargo test --test integration siem::golden` writes the golden records anew.
 
+mod content;
 mod faults;
 mod golden;
 mod hec;
+mod ingest;
+mod kusto;
 mod lane;
 mod pages;
 mod parsers;
+mod patterns;
 mod properties;
 mod proxy;
 mod rates;
 mod receiver;
+mod relays;
 mod rsyslog;
 mod send_test;
+mod sigma;
 mod status;
 mod syslog_ng;
 mod table;

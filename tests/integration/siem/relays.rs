@@ -1,0 +1,204 @@
+//! The relays of `deploy/siem/`, started as they stand there: the built program sends the same flows through the relay and
+//! straight to a receiver, and both arrivals are the same octets.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use super::golden;
+use super::receiver::{Rsyslog, certificates};
+use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until};
+
+const RSYSLOG: &str = "rsyslog/relay.conf";
+const SYSLOG_NG: &str = "syslog-ng/relay.conf";
+
+/// A shipped configuration with places of the test's own, as `relay.conf` in a folder. Every place in it must be moved.
+fn moved(file: &str, folder: &Path, places: &[(&str, &str)]) -> PathBuf {
+    let mut text = std::fs::read_to_string(root().join("deploy/siem").join(file)).expect("a configuration");
+    for (from, to) in places {
+        assert!(text.contains(from), "{file} does not say {from}");
+        text = text.replace(from, to);
+    }
+    let path = folder.join("relay.conf");
+    std::fs::write(&path, text).expect("a configuration");
+    path
+}
+
+struct Relay {
+    folder: tempfile::TempDir,
+    url: String,
+    _running: Running,
+}
+
+impl Relay {
+    fn archive(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("tidegate-archive.log")).unwrap_or_default()
+    }
+}
+
+fn wait_for(port: u16, running: &mut Running) -> bool {
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_until("the relay to listen or to end", SOON, || listens() || running.has_ended());
+    !running.has_ended()
+}
+
+/// rsyslog's, before a receiver whose TLS port it forwards to.
+fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
+    let (folder, tls, relp) = (temp_dir(), free_port(), free_port());
+    let path = folder.path().to_str().expect("a plain path").to_owned();
+    let (tls_port, relp_port) =
+        (format!("address=\"127.0.0.1\" port=\"{tls}\""), format!("address=\"127.0.0.1\" port=\"{relp}\""));
+    let target = format!("target=\"localhost\" port=\"{}\"", receiver.tls);
+    let file = moved(
+        RSYSLOG,
+        folder.path(),
+        &[
+            ("/etc/rsyslog.d/tls", certificates().to_str().expect("a plain path")),
+            ("*.nodes.example.com", "forwarder.test"),
+            ("/var/spool/rsyslog", &path),
+            ("/var/log", &path),
+            ("port=\"6514\"", &tls_port),
+            ("port=\"2514\"", &relp_port),
+            ("target=\"siem.example.com\" port=\"6515\"", &target),
+            ("siem.example.com", "localhost"),
+        ],
+    );
+    let mut command = Command::new("rsyslogd");
+    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
+    let mut running = Running::start(&mut command);
+    for port in [tls, relp] {
+        assert!(wait_for(port, &mut running), "{}", running.said());
+    }
+    let port = if scheme == "tls" { tls } else { relp };
+    Relay { folder, url: format!("{scheme}://localhost:{port}"), _running: running }
+}
+
+fn syslog_ng(receiver: &Rsyslog) -> Option<Relay> {
+    let (folder, port) = (temp_dir(), free_port());
+    let path = folder.path().to_str().expect("a plain path").to_owned();
+    let file = moved(
+        SYSLOG_NG,
+        folder.path(),
+        &[
+            ("/etc/syslog-ng/tls", certificates().to_str().expect("a plain path")),
+            ("/var/log", &path),
+            ("0.0.0.0", "127.0.0.1"),
+            ("port(6514)", &format!("port({port})")),
+            ("\"siem.example.com\" port(6515)", &format!("\"localhost\" port({})", receiver.tls)),
+            // A test's disk has no 4 GiB to set aside.
+            ("disk-buf-size(4294967296) mem-buf-size(67108864)", &format!("disk-buf-size(1048576) dir(\"{path}\")")),
+        ],
+    );
+    let mut command = Command::new(root().join("tests/siem/syslog-ng"));
+    let mut running = Running::start(command.arg(&file).arg(folder.path()));
+    if !wait_for(port, &mut running) {
+        let ran = running.wait(SOON);
+        assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
+        support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
+        return None;
+    }
+    Some(Relay { folder, url: format!("tls://localhost:{port}"), _running: running })
+}
+
+fn timeless(case: &Path) -> bool {
+    let input = std::fs::read_to_string(case.join("input.jsonl")).unwrap_or_default();
+    input.lines().any(|line| !line.contains("\"end_time\":"))
+}
+
+/// Everything the fixtures hold, through a relay and beside it, in one run of the program: so the two have the same process
+/// id, and number their records alike.
+fn send(urls: [&str; 2], format: &str) {
+    let folder = temp_dir();
+    let file = |name: &str| certificates().join(name);
+    let tls =
+        json!({"ca_file": file("ca.pem"), "certificate_file": file("client.pem"), "key_file": file("client.key")});
+    let destinations: Vec<_> = ["direct", "relayed"]
+        .iter()
+        .zip(urls)
+        .map(|(name, url)| json!({"name": name, "url": url, "tls": tls, "format": format, "connections": "both"}))
+        .collect();
+    // A record without a time of its own has that of the reading, which two lanes do not share.
+    let sources: Vec<_> = golden::cases()
+        .into_iter()
+        .filter(|case| !case.ends_with("no-usable-time") && !timeless(case))
+        .map(|case| json!({"path": case.join("input.jsonl"), "rotated": []}))
+        .collect();
+    let configuration = json!({
+        "cluster": golden::CLUSTER,
+        "node": golden::NODE,
+        "sources": sources,
+        "zones": root().join("fixtures/cef/all-cross/zones.yaml"),
+        "sinks": {"siem": destinations},
+        "state_dir": folder.path().join("state"),
+        "listen": "127.0.0.1:0",
+    });
+    let path = folder.path().join("tidegate.yaml");
+    std::fs::write(&path, configuration.to_string()).expect("a configuration");
+    let ran = run(&["run", "-c", path.to_str().expect("a plain path"), "--once"], "");
+    // 4: the fixtures hold lines that no receiver gets.
+    assert!(matches!(ran.code(), Some(0 | 4)), "{:?}\n{}{}", ran.code(), ran.stdout, ran.stderr);
+}
+
+fn raw(receiver: &Rsyslog) -> Vec<String> {
+    receiver.received().iter().map(|message| message["raw"].as_str().expect("text").to_owned()).collect()
+}
+
+/// Two lanes read their sources side by side: the order of whole files may differ, what each message says may not. Only
+/// the number in `sequenceId` goes with the order.
+fn sorted(messages: Vec<String>) -> Vec<String> {
+    let unnumbered = |message: String| match message.split_once("sequenceId=\"") {
+        Some((before, rest)) => {
+            let (number, after) = rest.split_once('"').expect("a closing quote");
+            assert!(number.parse::<u32>().is_ok(), "{message}");
+            format!("{before}sequenceId=\"N\"{after}")
+        }
+        None => panic!("no number in {message}"),
+    };
+    let mut all: Vec<String> = messages.into_iter().map(unnumbered).collect();
+    all.sort();
+    all
+}
+
+#[track_caller]
+fn passes_on(relay: &Relay, behind: &Rsyslog, scheme: &str, format: &str) {
+    let Some(beside) = Rsyslog::start() else { return };
+    let straight = match scheme {
+        "tls" => format!("tls://localhost:{}", beside.tls),
+        _ => format!("relp+tls://localhost:{}", beside.relp_tls),
+    };
+    let before = behind.count();
+    send([&straight, &relay.url], format);
+    wait_until("everything beside the relay", SOON, || beside.count() >= 80);
+    wait_until("everything behind the relay", SOON, || behind.count() - before >= beside.count());
+    let arrived: Vec<String> = raw(behind).split_off(before);
+    assert_eq!(arrived.len(), beside.count());
+    // The archive has the same, one a line, in the order of the arrivals.
+    wait_until("the archive", SOON, || relay.archive().lines().count() >= before + arrived.len());
+    let archive: Vec<String> = relay.archive().lines().skip(before).map(str::to_owned).collect();
+    assert_eq!(archive, arrived);
+    let (arrived, straight) = (sorted(arrived), sorted(raw(&beside)));
+    for (arrived, straight) in arrived.iter().zip(&straight) {
+        assert_eq!(arrived, straight);
+    }
+}
+
+#[test]
+fn rsyslog_passes_records_on_as_they_are() {
+    for scheme in ["tls", "relp+tls"] {
+        let Some(behind) = Rsyslog::start() else { return };
+        let relay = rsyslog(&behind, scheme);
+        for format in ["cef", "leef"] {
+            passes_on(&relay, &behind, scheme, format);
+        }
+    }
+}
+
+#[test]
+fn syslog_ng_passes_records_on_as_they_are() {
+    let Some(behind) = Rsyslog::start() else { return };
+    let Some(relay) = syslog_ng(&behind) else { return };
+    for format in ["cef", "leef"] {
+        passes_on(&relay, &behind, "tls", format);
+    }
+}
