@@ -472,8 +472,8 @@ mod tests {
         let rows = std::fs::read_to_string(&store.archive).unwrap();
         assert!(!rows.contains("inode"), "{rows}");
         assert_eq!(load(&mut store), saved(&records, None));
-        let text = serde_json::json!({"version": 2, "lane": "x", "files": records});
-        std::fs::write(&store.archive, text.to_string()).unwrap();
+        let text = format!(r#"{{"version":2,"lane":"x","files":{}}}"#, serde_json::to_string(&records).unwrap());
+        std::fs::write(&store.archive, text).unwrap();
         assert_eq!(load(&mut store), saved(&records, None));
     }
 

@@ -107,7 +107,9 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::Config> {
     let mut siem = rooms::syslog(config);
     if siem.is_empty() {
-        anyhow::bail!("no SIEM destination is configured; write sinks.siem into the file, or give --siem URL");
+        anyhow::bail!(
+            "no SIEM destination over syslog is configured; write sinks.siem into the file, or give --siem URL"
+        );
     }
     let names: Vec<&str> = config.sinks.siem.iter().map(|siem| siem.name.as_str()).collect();
     if let Some(other) = args.destination.iter().find(|name| !names.contains(&name.as_str())) {
@@ -115,7 +117,11 @@ fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::C
     }
     // What is counted is what flows become: a heartbeat a minute is nothing beside it.
     siem.iter_mut().for_each(|(_, sink)| sink.status = None);
-    siem.retain(|(_, sink)| args.destination.is_empty() || args.destination.contains(&sink.name));
+    let wanted = |name: &String| args.destination.is_empty() || args.destination.contains(name);
+    for (lane, _) in rooms::splunk(config).iter().filter(|(_, sink)| wanted(&sink.name)) {
+        eprintln!("{lane}: events of a Splunk HTTP Event Collector are not estimated");
+    }
+    siem.retain(|(_, sink)| wanted(&sink.name));
     let listing = list::find(&args.files).map_err(|errors| {
         errors.iter().for_each(|(path, error)| eprintln!("{}: {error}", path.display()));
         anyhow::anyhow!("some of the files cannot be found")

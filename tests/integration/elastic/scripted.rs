@@ -488,10 +488,10 @@ fn so_many_requests_run_at_a_time_and_no_more() {
         counts.1.fetch_max(now, Ordering::SeqCst);
         let counts = Arc::clone(&counts);
         std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(300));
             counts.0.fetch_sub(1, Ordering::SeqCst);
         });
-        Act::Slow(Duration::from_millis(80))
+        Act::Slow(Duration::from_millis(400))
     });
     let mut lane = Lane::new(&fake.url, |config, _| config.requests = 2);
     for number in 0..8 {

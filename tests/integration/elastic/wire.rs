@@ -226,17 +226,17 @@ fn memory_is_bounded_and_the_processor_idle_while_a_server_does_not_answer() {
         std::fs::write(&file, yaml.to_string()).unwrap();
         let agent = Running::start(&mut tidegate(&["run", "-c", file.to_str().unwrap()]));
         wait_until("two requests", Duration::from_secs(60), || fake.seen().len() >= 2);
-        let (mut spent, mut rests) = (0, 0);
+        let (mut spent, mut rests, mut most) = (0, 0, 0);
         wait_until("the lane to rest", Duration::from_secs(120), || {
             std::thread::sleep(Duration::from_millis(100));
+            most = most.max(own_kib(agent.pid()));
             let now = cpu_ticks(agent.pid());
             rests = if now == spent { rests + 1 } else { 0 };
             spent = now;
             rests >= 5
         });
-        let peak = peak_kib(agent.pid());
-        // The aim is 24 MiB; the build with debug assertions takes a little more.
-        assert!(peak <= 32 << 10, "{wait:?}: {peak} KiB");
+        // The aim is 24 MiB with the program's own pages, of which a build without optimisation has several times as many.
+        assert!(most <= 12 << 10, "{wait:?}: {most} KiB");
         assert!(fake.seen().len() < 30, "{wait:?}: {} requests", fake.seen().len());
         drop(agent);
     }
@@ -249,9 +249,9 @@ fn cpu_ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().expect("ticks") + fields[12].parse::<u64>().expect("ticks")
 }
 
-/// The highest resident size so far.
-fn peak_kib(pid: u32) -> u64 {
+/// Resident memory that it asked for: not the pages of its program.
+fn own_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
     line.trim().trim_end_matches(" kB").parse().expect("kB")
 }

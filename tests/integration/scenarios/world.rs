@@ -16,6 +16,7 @@ use flate2::write::GzEncoder;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate::source::checkpoint::Record;
 
 use super::lines::{Book, CLUSTER, NODE, ZONES, flow};
 use super::script::{self, Script, Step};
@@ -656,8 +657,10 @@ impl World {
             serde_json::from_slice(&text).unwrap_or_default()
         };
         let (mut whole, mut archive) = (part("elasticsearch.json"), part("elasticsearch.archive.json"));
-        if let (Some(files), Some(archived)) = (whole["files"].as_array_mut(), archive["files"].as_array_mut()) {
-            files.append(archived);
+        // An archive leaves the members' names out.
+        let archived: Vec<Record> = serde_json::from_value(archive["files"].take()).unwrap_or_default();
+        if let Some(files) = whole["files"].as_array_mut() {
+            files.extend(archived.iter().filter_map(|record| serde_json::to_value(record).ok()));
         }
         whole
     }
