@@ -11,9 +11,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
+use super::auth::AuthError;
+use super::pace::retry_after;
 use super::tls::{self, TlsConfig, TlsError};
 
 /// Below the 60 s and 75 s after which common proxies close: a request on a dying connection is the rarer.
@@ -45,6 +48,40 @@ pub enum Failure {
     NotSent(String),
     /// The connection broke, or the time was up, when bytes may have gone out.
     Lost(String),
+}
+
+/// Why a request with credentials got no answer.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It was not made: the secret cannot be read.
+    Secret(AuthError),
+    Failed(Failure),
+}
+
+impl From<AuthError> for Trouble {
+    fn from(error: AuthError) -> Self {
+        Self::Secret(error)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Secret(error) => write!(f, "{error}"),
+            Self::Failed(failure) => write!(f, "{failure}"),
+        }
+    }
+}
+
+/// How long the peer, or a proxy before it, wants us to wait, where it says so.
+pub fn wish(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -37,13 +37,17 @@ pub async fn look(host: &str, port: u16, tls: Option<&TlsConfig>, limit: Duratio
     look
 }
 
-/// The addresses of a name, in words where there are none.
-pub async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+/// The addresses that a name leads to.
+pub async fn addresses(host: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
     let resolved = timeout(limit, lookup_host((host.to_owned(), port))).await;
-    let found = resolved.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let mut addresses: Vec<_> = found
-        .map_err(|error| format!("cannot resolve {host}: {error}; check the name and this machine's DNS"))?
-        .collect();
+    Ok(resolved.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?.collect())
+}
+
+/// The same, in words where there are none.
+pub async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = addresses(host, port, limit)
+        .await
+        .map_err(|error| format!("cannot resolve {host}: {error}; check the name and this machine's DNS"))?;
     addresses.dedup();
     if addresses.is_empty() { Err(format!("{host} has no address")) } else { Ok(addresses) }
 }

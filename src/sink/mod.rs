@@ -4,8 +4,10 @@ pub mod dead_letter;
 mod dedupe;
 pub mod elastic;
 mod finding;
+pub mod limits;
 pub mod rate;
 pub mod splunk;
 pub mod syslog;
+mod task;
 
 pub use finding::{Finding, Level};

@@ -8,7 +8,8 @@ use tidegate::encode::ecs::{Config, Encoder};
 use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, LineId, Origin};
 use tidegate::query::Query;
-use tidegate::sink::elastic::batch::{Builder, Limits};
+use tidegate::sink::elastic::batch::Builder;
+use tidegate::sink::limits::Limits;
 use tidegate::zone::Table;
 
 /// What a lane does with a line.

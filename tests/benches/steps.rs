@@ -13,7 +13,8 @@ use tidegate::decode::Decoder;
 use tidegate::encode::ecs;
 use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, Flow, LineId, Origin, ZonePair, net};
-use tidegate::sink::elastic::batch::{Builder, Limits};
+use tidegate::sink::elastic::batch::Builder;
+use tidegate::sink::limits::Limits;
 use tidegate::zone::Table;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -61,8 +61,8 @@ pub struct Siem {
     /// Syslog facility. Default: `local0`.
     pub facility: Facility,
     /// What a Splunk HTTP Event Collector needs: its token, index and so on. It stands beside a `splunk+https://` url,
-    /// where `header`, `framing`, `facility`, `replay`, `reconnect`, `aggregate`,
-    /// `limit`, `sample`, `eps`, `heartbeat` and `status_records` mean nothing.
+    /// where `header`, `framing`, `facility`, `replay`, `reconnect`, `aggregate`, `limit`, `sample`, `eps`, `heartbeat` and
+    /// `status_records` mean nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splunk: Option<Splunk>,
     /// How receivers over `tls://`, `relp+tls://` and `splunk+https://` are checked, and our client certificate.
@@ -117,8 +117,7 @@ pub struct Siem {
     /// receiver that takes nothing but flows. Default: `true`.
     pub status_records: bool,
     /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP, or a whole request to a
-    /// collector, may last, 1s to
-    /// 10m. Default: `30s`.
+    /// collector, may last, 1s to 10m. Default: `30s`.
     pub timeout: Span,
     /// Age at which a connection is closed in good order and made again, 10s to 24h: the receiver's close proves that it
     /// has read everything before, and nodes spread over the receivers behind a load balancer. `0s`: never. Default:

@@ -4,13 +4,7 @@
 
 use super::record::layout::{Key, Layout, key, labelled};
 use super::record::text::{Rules, Style, Writer};
-use super::record::{Field, MAX_DEVICE};
-
-// A record is first of all CEF: what holds for every format can be had here as well.
-pub use super::record::{
-    Bytes, CLASSES, Class, Classes, Config, Connections, DEFAULT_MAX_RECORD, Encoder, Filter, Flows, Frame, Ipv6, Look,
-    MAX_RULES, MIN_RECORD, Rule, Verdict, event_time_ms,
-};
+use super::record::{Bytes, Class, Config, Field, Ipv6, MAX_DEVICE};
 
 /// Class and severity stand in the head.
 pub static KEYS: [Key; 50] = [

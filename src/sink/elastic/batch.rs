@@ -9,46 +9,20 @@
 
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 
 use crate::net::gzip::Packer;
+use crate::sink::limits::Limits;
 
 /// Plain bytes gathered before they are deflated: as fast as any larger piece, and no megabyte of plain text is held.
 pub const PIECE: usize = 64 * 1024;
 /// A piece is deflated once this little room is left in it: an ordinary document still fits.
 const MARGIN: usize = 4 * 1024;
-/// The batch limit learned from 413 never falls below this.
-const LEAST_BYTES: usize = 16 * 1024;
 
 const ACTION_HEAD: &[u8] = b"{\"create\":{\"_id\":\"";
 const ACTION_TAIL: &[u8] = b"\"}}\n";
-
-/// When a batch is full. Shared by both halves of the sink: an answer 413 lowers the bytes for the batches to come.
-#[derive(Debug)]
-pub struct Limits {
-    bytes: AtomicUsize,
-    lines: usize,
-}
-
-impl Limits {
-    pub fn new(bytes: usize, lines: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(bytes), lines: lines.max(1) })
-    }
-
-    /// Plain bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// A body of so many plain bytes was too large for the peer. True when that taught us a smaller limit.
-    pub fn too_large(&self, plain: u64) -> bool {
-        let half = usize::try_from(plain / 2).unwrap_or(usize::MAX).max(LEAST_BYTES);
-        self.bytes.fetch_min(half, Ordering::Relaxed) > half
-    }
-}
 
 /// Whole bulk body of some documents. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -174,7 +148,7 @@ impl Builder {
     }
 
     pub fn is_full(&self) -> bool {
-        self.plain >= self.limits.bytes() as u64 || self.documents as usize >= self.limits.lines
+        self.limits.are_reached(self.plain, self.documents as usize)
     }
 
     /// The batch so far; the next one starts empty.
@@ -208,6 +182,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::limits::LEAST_BYTES;
     use proptest::prelude::*;
     use std::io::Read as _;
 

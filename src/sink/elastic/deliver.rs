@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Batch;
-use super::batch::{Limits, Sealed};
+use super::batch::Sealed;
 use super::outcome::{Doubt, Held, Hold, Items, Refusal, Verdict};
 use super::peer::{Peer, Reply};
 use super::stats::{Class, Holding, Stats};
@@ -24,6 +24,7 @@ use super::stream::{Since, Stream};
 use crate::lane::{Before, ExitOnPanic, Outcomes, Settled, Ticket};
 use crate::net::pace::{Gate, Pace, Permit};
 use crate::sink::dead_letter::{DeadLetter, DeadLetterError, Letter, Written};
+use crate::sink::limits::Limits;
 use protect::Footing;
 
 /// An uncertain part is halved after so many tries.

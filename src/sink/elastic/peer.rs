@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 
 use super::batch::Sealed;
@@ -13,8 +13,7 @@ use super::outcome::{self, Body, Doubt, Verdict};
 use super::query::{query, requires_data_stream};
 use super::stats::Stats;
 use crate::net::auth::{AuthError, Credentials};
-use crate::net::http::{self, Failure, Http};
-use crate::net::pace::retry_after;
+use crate::net::http::{self, Failure, Http, Trouble, wish};
 use crate::net::product::Product;
 
 /// No more of an answer is read. 2,000 created documents take about 200 kB.
@@ -288,25 +287,4 @@ impl Peer {
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-enum Trouble {
-    Secret(AuthError),
-    Failed(Failure),
-}
-
-impl From<AuthError> for Trouble {
-    fn from(error: AuthError) -> Self {
-        Self::Secret(error)
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-fn wish(headers: &HeaderMap) -> Option<Duration> {
-    retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }

@@ -5,42 +5,16 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 
 use crate::model::LineId;
 use crate::net::gzip::Packer;
+use crate::sink::limits::Limits;
 
 /// Plain bytes gathered before they are deflated.
 const PIECE: usize = 64 * 1024;
-/// The batch limit learned from 413 never falls below this.
-const LEAST_BYTES: usize = 16 * 1024;
-
-/// When a batch is full. Shared by both halves of the sink: an answer 413 lowers the bytes for the batches to come.
-#[derive(Debug)]
-pub struct Limits {
-    bytes: AtomicUsize,
-    events: usize,
-}
-
-impl Limits {
-    pub fn new(bytes: usize, events: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(bytes), events: events.max(1) })
-    }
-
-    /// Plain bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// A body of so many plain bytes was too large for the peer. True when that taught us a smaller limit.
-    pub fn too_large(&self, plain: usize) -> bool {
-        let half = (plain / 2).max(LEAST_BYTES);
-        self.bytes.fetch_min(half, Ordering::Relaxed) > half
-    }
-}
 
 /// Whole body of some events: JSON objects, one behind the other. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -147,7 +121,7 @@ impl Builder {
     }
 
     pub fn is_full(&self) -> bool {
-        self.plain >= self.limits.bytes() || self.events.len() >= self.limits.events
+        self.limits.are_reached(self.plain as u64, self.events.len())
     }
 
     /// The batch so far; the next one starts empty.
@@ -180,6 +154,7 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::model::FileKey;
+    use crate::sink::limits::LEAST_BYTES;
     use proptest::prelude::*;
 
     fn id(number: usize) -> LineId {

@@ -6,11 +6,10 @@
 //!
 //! Format: Splunk's manual "Format events for HTTP Event Collector", event metadata.
 
-use crate::encode::cef::{self, Class};
 use crate::encode::ecs;
 use crate::encode::json::{self, key};
-use crate::encode::record;
 use crate::encode::record::own::Report;
+use crate::encode::record::{self, Class};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Event, Flow};
 
@@ -55,27 +54,27 @@ pub struct Encoder {
     /// `"source":…,"sourcetype":…,"index":…,`, made once.
     labels: Vec<u8>,
     ecs: ecs::Encoder,
-    cef: cef::Encoder,
+    cef: record::Encoder,
     max_record: usize,
     /// The record before it becomes a JSON string.
     record: Vec<u8>,
 }
 
 impl Encoder {
-    pub fn new(format: Format, labels: &Labels, ecs: ecs::Config, cef: cef::Config) -> Self {
+    pub fn new(format: Format, labels: &Labels, ecs: ecs::Config, cef: record::Config) -> Self {
         Self {
             format,
             labels: labels_of(format, labels),
             ecs: ecs::Encoder::new(ecs),
             max_record: cef.max_record,
-            cef: cef::Encoder::new(cef),
+            cef: record::Encoder::new(cef),
             record: Vec::new(),
         }
     }
 
     /// Appends the object of a flow.
     pub fn encode(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, out: &mut Vec<u8>) {
-        open(out, cef::event_time_ms(event), event.origin.node, &self.labels);
+        open(out, record::event_time_ms(event), event.origin.node, &self.labels);
         put_fields(out, event, class);
         out.extend_from_slice(key!("event"));
         match self.format {
@@ -85,7 +84,7 @@ impl Encoder {
             }
             Format::Cef => {
                 self.record.clear();
-                let frame = cef::Frame { budget: self.max_record, sequence: None };
+                let frame = record::Frame { budget: self.max_record, sequence: None };
                 self.cef.encode_flow(event, flow, class, frame, &mut self.record);
                 // A record is UTF-8 whatever its flow held.
                 json::item(out, &String::from_utf8_lossy(&self.record));
@@ -166,7 +165,7 @@ pub fn trial(format: Format, labels: &Labels, config: &record::Config, report: &
         Format::EcsJson => record::Format::EcsJson { cookie: false },
         Format::Cef => record::Format::Cef,
     };
-    let frame = cef::Frame { budget: config.max_record, sequence: None };
+    let frame = record::Frame { budget: config.max_record, sequence: None };
     let mut text = Vec::new();
     record::Encoder::new(record::Config { format, ..config.clone() }).write_own(report, frame, &mut text);
     match format {
@@ -194,7 +193,7 @@ mod tests {
         let origin = Origin { cluster: "c", node: "node-\"1", path: None, offset: 0, id, read_at_ms: None };
         let event = Event { origin, body: Body::Flow(&flow), zones };
         let mut out = Vec::new();
-        Encoder::new(format, labels, ecs::Config::default(), cef::Config::default()).encode(
+        Encoder::new(format, labels, ecs::Config::default(), record::Config::default()).encode(
             &event,
             &flow,
             Class::of(&flow),

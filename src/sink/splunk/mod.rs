@@ -34,9 +34,9 @@ pub use outcome::Hold;
 pub use stats::{Proof, Stats};
 pub use trial::{ProbeReport, probe, trial};
 
-use crate::encode::cef::{self, Classes};
 use crate::encode::ecs;
-use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
+use crate::encode::record::{self, Classes};
+use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event};
 use crate::net::auth::{Auth, Credentials};
 use crate::net::http::{HostError, Http, HttpConfig, HttpError, base};
@@ -44,8 +44,9 @@ use crate::net::pace::Pace;
 use crate::net::tls::TlsConfig;
 use crate::sink::dead_letter;
 use crate::sink::dedupe::Seen;
+use crate::sink::limits::Limits;
 use crate::unit::SecretRef;
-use batch::{Builder, Limits};
+use batch::Builder;
 use event::Encoder;
 use peer::Peer;
 use task::Command;
@@ -76,8 +77,8 @@ pub struct Config {
     pub format: Format,
     pub labels: Labels,
     pub ecs: ecs::Config,
-    pub cef: cef::Config,
-    pub filter: cef::Filter,
+    pub cef: record::Config,
+    pub filter: record::Filter,
     pub acknowledgement: Acknowledgement,
     /// How long an acknowledgement may take before the batch is sent again.
     pub ack_timeout: Duration,
@@ -118,8 +119,8 @@ impl Config {
             format: Format::default(),
             labels: Labels::default(),
             ecs: ecs::Config::default(),
-            cef: cef::Config::default(),
-            filter: cef::Filter::default(),
+            cef: record::Config::default(),
+            filter: record::Filter::default(),
             acknowledgement: Acknowledgement::default(),
             ack_timeout: Duration::from_secs(120),
             ack_poll: (Duration::from_millis(250), Duration::from_secs(5)),
@@ -184,21 +185,13 @@ pub fn sink(config: Config, runtime: &Handle, outcomes: Outcomes) -> Result<Splu
         _alive: alive,
     };
     let task = task::run(config, peer, limits, received, outcomes, stats);
-    runtime.spawn(async move {
-        // The lane would wait for outcomes for ever.
-        let _guard = ExitOnPanic;
-        tokio::select! {
-            () = task => {}
-            // The lane is gone: its deadline has passed, and nobody wants an outcome.
-            _ = gone => {}
-        }
-    });
+    crate::sink::task::spawn(runtime, task, gone);
     Ok(splunk)
 }
 
 /// The lane thread's half.
 pub struct Splunk {
-    filter: cef::Filter,
+    filter: record::Filter,
     classes: Arc<Classes>,
     encoder: Encoder,
     builder: Builder,

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, RETRY_AFTER, SET_COOKIE};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, SET_COOKIE};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::batch::Sealed;
 use crate::net::auth::{AuthError, Credentials};
-use crate::net::http::{self, Failure, Http};
-use crate::net::pace::retry_after;
+use crate::net::http::{self, Failure, Http, Trouble, wish};
 
 /// No more of an answer is read. A thousand acknowledgements take 16 kB.
 const MAX_ANSWER: usize = 256 << 10;
@@ -30,33 +29,6 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `Retry-After`, where somebody sent it.
     pub wish: Option<Duration>,
-}
-
-#[derive(Debug)]
-pub enum Trouble {
-    Secret(AuthError),
-    Failed(Failure),
-}
-
-impl From<AuthError> for Trouble {
-    fn from(error: AuthError) -> Self {
-        Self::Secret(error)
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Secret(error) => write!(f, "{error}"),
-            Self::Failed(failure) => write!(f, "{failure}"),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -136,10 +108,6 @@ impl Peer {
         let (body, _) = http::read(response, MAX_ANSWER).await?;
         Ok(Answer { status, body, wish })
     }
-}
-
-fn wish(headers: &HeaderMap) -> Option<Duration> {
-    retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
 /// Name and value of each; what else a cookie says does not matter between two machines and one host.

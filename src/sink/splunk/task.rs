@@ -9,25 +9,27 @@ mod holds;
 mod letters;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use super::batch::{Limits, Sealed};
+use super::batch::Sealed;
 use super::channel::Channel;
 use super::outcome::{self, Doubt, Held, Hold, Verdict};
-use super::peer::{Answer, Peer, Trouble};
+use super::peer::{Answer, Peer};
 use super::stats::{Proof, Stats};
 use super::{Acknowledgement, Config};
 use crate::lane::{Outcomes, Settled, Ticket};
-use crate::net::http::Failure;
+use crate::net::http::{Failure, Trouble};
 use crate::net::receivers::Receivers;
 use crate::sink::dead_letter::{DeadLetter, Letter};
+use crate::sink::limits::Limits;
+use crate::sink::task::{maybe, until};
 use crate::telemetry::Complaint;
 
 /// A part that stays uncertain is halved after so many tries.
@@ -160,20 +162,6 @@ pub(super) async fn run(
             (receiver, found) = maybe(&mut task.probing) => task.probed(receiver, found),
             () = until(deadline) => {}
         }
-    }
-}
-
-async fn maybe(probing: &mut Option<Probing>) -> (usize, Result<(), String>) {
-    match probing {
-        Some(probing) => probing.await,
-        None => pending().await,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
     }
 }
 
@@ -374,7 +362,7 @@ impl Task {
             Verdict::Taken { ack } => self.accepted(part, ack),
             Verdict::Split => {
                 self.stats.split_requests.add(1);
-                if self.limits.too_large(part.sealed.plain()) {
+                if self.limits.too_large(part.sealed.plain() as u64) {
                     let bytes = self.limits.bytes();
                     tracing::warn!(
                         siem = self.config.name,

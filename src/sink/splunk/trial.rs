@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-use super::batch::{Builder, Limits, Sealed};
+use super::batch::{Builder, Sealed};
 use super::outcome::{self, Acks, Verdict};
 use super::peer::{Answer, Peer};
 use super::{Acknowledgement, Config, SplunkError, channel, event};
@@ -14,6 +14,7 @@ use crate::model::{FileKey, LineId};
 use crate::net::certificate::Watch;
 use crate::net::look::look;
 use crate::sink::finding::{certificates, short};
+use crate::sink::limits::Limits;
 use crate::sink::{Finding, Level};
 
 /// How long an acknowledgement of the test events is waited for.

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::link::{Boxed, Broken, Datagram, Link, Pipe, Protocol, Stream, read_to_end};
 use super::relp::{RelpError, Session};
 use super::{Config, Target};
+use crate::net::look::addresses;
 use crate::net::tls::{self, TlsError};
 
 /// After a handshake the peer may still refuse our certificate (TLS 1.3): how long we listen before we believe the link,
@@ -130,11 +131,9 @@ async fn open_first(
     host: &str,
     port: u16,
 ) -> Result<(Pipe, ProbeReport), ConnectError> {
-    let resolved = timeout(config.timeout, lookup_host((host.to_owned(), port))).await;
-    let addresses: Vec<SocketAddr> = resolved
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?
-        .collect();
+    let addresses = addresses(host, port, config.timeout)
+        .await
+        .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
     let mut last = ConnectError::NoAddress { host: host.to_owned() };
     for address in addresses {
         let opened = match target.is_datagram() {

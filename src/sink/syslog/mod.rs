@@ -53,7 +53,7 @@ use self::status::{Due, Reporter, now_ms};
 use self::task::Command;
 use crate::encode::record::own::{Numbers, Report};
 use crate::encode::record::{self, Classes, Encoder, Filter, Frame, Marks};
-use crate::lane::{Before, ExitOnPanic, Fill, Memory, Outcomes, Sink, Taken, Ticket};
+use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
 use crate::model::{Body, Event, Flow};
 use crate::net::tls::{self, TlsConfig, TlsError};
 use crate::sink::dedupe::Seen;
@@ -195,15 +195,7 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
     let (alive, gone) = oneshot::channel();
     let syslog = Syslog::new(&config, commands, spares, Arc::clone(&stats), alive);
     let task = task::run(config, received, outcomes, stats, spares_back);
-    runtime.spawn(async move {
-        // The lane would wait for outcomes for ever.
-        let _guard = ExitOnPanic;
-        tokio::select! {
-            () = task => {}
-            // The lane is gone: its deadline has passed, and nobody wants an outcome.
-            _ = gone => {}
-        }
-    });
+    crate::sink::task::spawn(runtime, task, gone);
     Ok(syslog)
 }
 

@@ -9,7 +9,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;
 use super::connect::{ConnectError, connect};
@@ -20,6 +20,7 @@ use super::{Config, Stats, UNSENT_LIMIT};
 use crate::encode::record::own::Outage;
 use crate::lane::{Outcomes, Settled, Ticket};
 use crate::net::receivers::Receivers;
+use crate::sink::task::{maybe, until};
 use crate::telemetry::Complaint;
 
 /// A connection that lived so long ended for another reason than the last one's.
@@ -167,23 +168,9 @@ fn connect_after(wait: Duration, config: Arc<Config>, receiver: usize) -> Connec
     })
 }
 
-async fn maybe(connecting: &mut Option<Connecting>) -> (usize, Result<Link, ConnectError>) {
-    match connecting {
-        Some(connecting) => connecting.await,
-        None => pending().await,
-    }
-}
-
 async fn event(link: &mut Option<(usize, Link)>) -> Event {
     match link {
         Some((_, link)) => link.event().await,
-        None => pending().await,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
 }

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use super::super::Acknowledgement;
 use super::super::channel::{self, Channel};
 use super::super::outcome::{self, Acks, Held, Hold};
-use super::super::peer::Trouble;
 use super::super::stats::Proof;
 use super::{LAST_WAIT, ONE_BY_ONE, Part, Relaxed, Task};
+use crate::net::http::Trouble;
 
 impl Task {
     pub(super) fn is_waiting(&self) -> bool {
