@@ -219,9 +219,9 @@ impl Task {
                 return true;
             }
         }
-        // Without a connection, what we say of ourselves is not worth waiting for one.
-        if self.finishing && self.link.is_none() {
-            self.discard(|batch| !batch.matters());
+        // Without a connection, what we say of ourselves alone is not worth waiting for one.
+        if self.finishing && self.link.is_none() && !self.queue.iter().any(Batch::matters) {
+            self.discard(|_| true);
         }
         if self.finishing && self.queue.is_empty() {
             self.finish().await;

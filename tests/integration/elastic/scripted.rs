@@ -17,7 +17,7 @@ use tidegate::sink::elastic::probe::probe;
 
 use super::lane::{Lane, document, id, nowhere};
 use crate::support::fake_bulk::{Act, Bulk, FakeBulk};
-use crate::support::{SOON, wait_until};
+use crate::support::{SOON, free_port, wait_until};
 
 /// Answers in this order, then takes everything.
 fn in_order(acts: impl IntoIterator<Item = Act>) -> impl FnMut(&Bulk) -> Act + Send {
@@ -327,11 +327,11 @@ fn neighbours_of_a_poisonous_document_do_not_wait_ever_longer() {
 
 #[test]
 fn other_hosts_take_over_from_one_that_is_down() {
-    let down = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let down = free_port();
     let gateway = FakeBulk::start(|_| Act::Answer(503, vec![], "<html>".into()));
     let (one, two) = (FakeBulk::start(|_| Act::Take), FakeBulk::start(|_| Act::Take));
     let mut lane = Lane::new(&one.url, |config, _| {
-        config.hosts.extend([format!("http://{down}"), gateway.url.clone(), two.url.clone()]);
+        config.hosts.extend([format!("http://127.0.0.1:{down}"), gateway.url.clone(), two.url.clone()]);
     });
     for number in 0..20 {
         lane.send([number]);

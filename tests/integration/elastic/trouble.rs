@@ -14,7 +14,7 @@ use super::lane::Lane;
 use super::real::{install_plain, on_both};
 use crate::support::cutter::Cutter;
 use crate::support::servers::{self, Server};
-use crate::support::{SOON, free_port, temp_dir, wait_for};
+use crate::support::{free_port, temp_dir, wait_for, wait_until};
 
 on_both!(a_server_in_trouble);
 
@@ -92,7 +92,11 @@ fn document(number: u64) -> String {
 
 /// So many batches of so many documents.
 fn load(lane: &mut Lane, batches: u64, size: u64) {
-    for batch in 0..batches {
+    load_from(lane, 0, batches, size);
+}
+
+fn load_from(lane: &mut Lane, first: u64, batches: u64, size: u64) {
+    for batch in first..first + batches {
         (batch * size..(batch + 1) * size).for_each(|number| lane.add(number, &document(number)));
         lane.seal();
     }
@@ -152,11 +156,7 @@ fn from_one_host_to_the_other(server: &Server) {
     for (round, (first, second)) in [(false, false), (true, false), (false, true)].into_iter().enumerate() {
         one.be_away(first);
         two.be_away(second);
-        let start = round as u64 * 1_000;
-        for batch in 0..5 {
-            (start + batch * 200..start + (batch + 1) * 200).for_each(|number| lane.add(number, &document(number)));
-            lane.seal();
-        }
+        load_from(&mut lane, round as u64 * 5, 5, 200);
         expect(&mut lane, 5);
     }
     assert_eq!(server.count("logs-calico.flow-hosts"), 3_000);
@@ -175,10 +175,7 @@ fn cut_requests(server: &Server, kind: Kind) {
     load(&mut lane, 1, 100);
     expect(&mut lane, 1);
     cutter.cut_requests(3, 600_000);
-    (1..7).for_each(|batch| {
-        (batch * 1_000..(batch + 1) * 1_000).for_each(|number| lane.add(number, &document(number)));
-        lane.seal();
-    });
+    load_from(&mut lane, 1, 6, 1_000);
     expect(&mut lane, 6);
     assert_eq!(cutter.uncut_requests(), 0, "the requests are too short to be cut");
     assert_eq!(server.count("logs-calico.flow-cut"), 6_100);
@@ -188,25 +185,38 @@ fn cut_requests(server: &Server, kind: Kind) {
     assert!(met > 0 || kind == Kind::OpenSearch, "nothing was written in pieces: what is asked here was not shown");
 }
 
+/// A server may well finish what it has before it ends, so there is always more to do. How many batches were sent in all,
+/// and how many are not settled.
+fn load_until_unreachable(lane: &mut Lane, mut sent: u64, mut waiting: u64) -> (u64, u64) {
+    let unreachable = |lane: &Lane| lane.stats.held().is_some_and(|why| why.as_str() == "unreachable");
+    wait_until("the end of the server", LONG, || {
+        if waiting < 8 {
+            load_from(lane, sent, 1, 500);
+            (sent, waiting) = (sent + 1, waiting + 1);
+        }
+        waiting -= u64::from(lane.try_settled().is_some());
+        unreachable(lane)
+    });
+    (sent, waiting)
+}
+
 /// Ended in the middle of its work, and started again on what it had written down: nothing lost, nothing doubled, with a
 /// rollover on top.
 fn ended_under_load(kind: Kind, server: Server, port: u16, data: &Path, signal: Signal) -> Server {
     let namespace = format!("ended_{}", signal.as_raw());
     let stream = format!("logs-calico.flow-{namespace}");
     let mut lane = lane(server.url(), &namespace);
-    load(&mut lane, 1, 500);
-    expect(&mut lane, 1);
     load(&mut lane, 24, 500);
     expect(&mut lane, 3);
     server.end(signal);
-    drop(server);
-    lane.expect_hold("unreachable");
-    let server = wait_for("a second start", SOON, || start(kind, port, data));
+    let (sent, waiting) = load_until_unreachable(&mut lane, 24, 21);
+    server.gone();
+    let server = start(kind, port, data).expect("what started once starts again");
     expect(&mut lane, 1);
     server.call(Method::POST, &format!("/{stream}/_rollover"), None);
-    expect(&mut lane, 20);
-    // The batches begin with the first one's documents. A rollover in the very moment of a repeat is counted.
-    assert_eq!(server.count(&stream), 12_000 + lane.stats.second_copies.get());
+    expect(&mut lane, waiting - 1);
+    // A rollover in the very moment of a repeat is counted.
+    assert_eq!(server.count(&stream), sent * 500 + lane.stats.second_copies.get());
     println!(
         "ended by {signal:?}: {} uncertain requests, {} duplicates, {} of them found by a look, {} second copies",
         lane.stats.uncertain_requests.get(),

@@ -14,10 +14,11 @@ pub mod servers;
 pub mod siem_receiver;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -63,11 +64,26 @@ pub fn temp_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("tidegate-test-").tempdir().expect("a temporary folder")
 }
 
-/// A TCP port on loopback that nobody listened on a moment ago. Only for programs that cannot be given port 0: somebody
-/// else may take it in between.
+/// Below what the system gives to those who ask for any port. There, an outgoing connection could take a port before the
+/// program it is meant for, or meet itself.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port on loopback that nobody listened on a moment ago, never the same twice in a run. Only for programs that cannot be
+/// given port 0.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
-    listener.local_addr().expect("a bound socket").port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
+    let next = |port: u16| if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
+    let is_free = |port: u16| {
+        let place = (Ipv4Addr::LOCALHOST, port);
+        TcpListener::bind(place).is_ok() && UdpSocket::bind(place).is_ok()
+    };
+    for _ in PORTS {
+        let port = NEXT.fetch_update(Relaxed, Relaxed, |port| Some(next(port))).expect("always a next");
+        if is_free(port) {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free")
 }
 
 /// Status and body of a path on a port of loopback; `None` while nobody listens.
@@ -232,11 +248,20 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it has not ended by the deadline.
+    /// When it has not ended by the deadline; with what it said until then.
     #[track_caller]
     pub fn wait(mut self, deadline: Duration) -> Ran {
-        let what = format!("the end of {}", self.name);
-        let status = wait_for(&what, deadline, || self.child.try_wait().expect("our own child"));
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                break status;
+            }
+            if started.elapsed() > deadline {
+                let (stdout, stderr) = (self.stdout.so_far(), self.stderr.so_far());
+                panic!("{} has not ended in {deadline:?}\n--- stdout\n{stdout}--- stderr\n{stderr}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
         Ran { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
     }
 }

@@ -25,7 +25,7 @@ use super::{root, went_without};
 pub struct Server {
     pub told: Told,
     /// Holds the pipe whose end is the server's.
-    _script: Child,
+    script: Child,
 }
 
 /// What the starting script says about it.
@@ -118,7 +118,7 @@ fn start(script: &str, args: &[&str]) -> Result<Server, String> {
         BufReader::new(out).read_line(&mut line).map_err(|error| error.to_string())?;
     }
     match serde_json::from_str(&line) {
-        Ok(told) => Ok(Server { told, _script: child }),
+        Ok(told) => Ok(Server { told, script: child }),
         Err(_) => {
             let output = child.wait_with_output().map_err(|error| error.to_string())?;
             Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
@@ -135,6 +135,11 @@ impl Server {
     pub fn end(&self, signal: rustix::process::Signal) {
         let pid = self.told.pid.and_then(rustix::process::Pid::from_raw).expect("a server that we started");
         rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits until nothing is left of a server that was ended, so that another can start on its data and its port.
+    pub fn gone(mut self) {
+        self.script.wait().expect("our own script");
     }
 
     /// What trusts this server.

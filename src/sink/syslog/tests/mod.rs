@@ -268,6 +268,29 @@ fn nothing_to_send_is_finished_without_a_connection() {
     assert!(matches!(lane.wake(), Wake::Finished));
 }
 
+/// The receiver comes only after the lane has read all and asked for the end.
+#[test]
+fn a_short_run_says_its_start_and_its_stop() {
+    let (listener, target) = listen();
+    drop(listener);
+    let Target::Tcp { port, .. } = target else { unreachable!() };
+    let status = Status { cluster: "c".to_owned(), heartbeat: NEVER };
+    let mut lane = Lane::new(target.clone(), |config| config.status = Some(status));
+    lane.sink.recall(Memory::Nothing);
+    let ticket = lane.send(7);
+    lane.sink.finish();
+    lane.wait("a failed try", |stats| stats.connect_errors.load(Relaxed) > 1);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let mut socket = accept(&listener);
+    let [start, deny, stop] = [(); 3].map(|()| frame(&mut socket));
+    assert!(start.contains("|tidegate:start|"), "{start}");
+    is_deny_to(&deny, 7, 2);
+    assert!(stop.contains("|tidegate:stop|"), "{stop}");
+    drop(socket);
+    lane.settled(ticket, 1);
+    assert!(matches!(lane.wake(), Wake::Finished));
+}
+
 #[test]
 fn traces_of_one_flow_are_one_record_a_batch() {
     let (listener, target) = listen();
