@@ -14,11 +14,12 @@ pub struct Events<'a> {
     /// Known from the first line on.
     key: Option<FileKey>,
     scratch: String,
+    looks: zone::Cache,
 }
 
 impl<'a> Events<'a> {
     pub fn new(zones: Option<&'a zone::Table>, cluster: &'a str, node: &'a str) -> Self {
-        Self { zones, cluster, node, key: None, scratch: String::new() }
+        Self { zones, cluster, node, key: None, scratch: String::new(), looks: zone::Cache::default() }
     }
 
     /// Gives the event of a line to `take`, which answers whether it has a place for it; what has none is told. Blank
@@ -57,7 +58,7 @@ impl<'a> Events<'a> {
         };
         match decode(bytes, &mut self.scratch) {
             Ok(flow) => {
-                let zones = self.zones.map(|table| table.classify(&flow));
+                let zones = self.zones.map(|table| table.classify_with(&flow, &mut self.looks));
                 take(&Event { origin: origin(flow.end_time), body: Body::Flow(&flow), zones });
             }
             Err(error) => {

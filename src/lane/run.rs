@@ -13,7 +13,7 @@ use super::{Chunk, Mark, Sink, Source, Taken, Ticket, Wake};
 use crate::decode::Decoder;
 use crate::model::{Body, Event, LineId, Origin, RawLine, filler};
 use crate::telemetry::{Health, LaneStats};
-use crate::zone::Table;
+use crate::zone::{Cache, Table};
 
 /// Files are looked at this often without being woken.
 const POLL: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ struct State {
     /// After a rewind: lines of a file that begin before this offset are counted as read already.
     counted: HashMap<u32, u64>,
     decoder: Decoder,
+    looks: Cache,
     scratch: String,
 }
 
@@ -113,6 +114,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             progress_at: now,
             counted: HashMap::new(),
             decoder: Decoder::default(),
+            looks: Cache::default(),
             scratch: String::new(),
         };
         self.health.good(self.stats.name());
@@ -288,7 +290,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
                 if !flow.extra.is_empty() {
                     self.stats.unknown_fields.fetch_add(flow.extra.len() as u64, Relaxed);
                 }
-                let zones = zones.map(|table| table.classify(&flow));
+                let zones = zones.map(|table| table.classify_with(&flow, &mut state.looks));
                 let taken = self.sink.add(&Event { origin, body: Body::Flow(&flow), zones }, chunk.before);
                 state.decoder.give_back(flow);
                 taken

@@ -31,6 +31,15 @@ impl Nets {
         }
     }
 
+    /// Network and mask of each.
+    pub fn v4(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.v4.iter().copied()
+    }
+
+    pub fn v6(&self) -> impl Iterator<Item = (u128, u128)> {
+        self.v6.iter().copied()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }

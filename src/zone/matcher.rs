@@ -166,9 +166,13 @@ impl Matcher {
 
     #[inline]
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.kinds & 1 << subject.kind.index() != 0
-            && self.first.holds(subject)
-            && self.others.iter().all(|key| key.holds(subject))
+        self.is_for(subject.kind) && self.first.holds(subject) && self.others.iter().all(|key| key.holds(subject))
+    }
+
+    /// Whether it can take an end of this kind at all.
+    #[inline]
+    pub fn is_for(&self, kind: Kind) -> bool {
+        self.kinds & 1 << kind.index() != 0
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &Key> {

@@ -4,15 +4,18 @@
 //! [`Table::explain`] says why. **The first zone in the file wins**, for every kind of matcher; what no zone takes is
 //! [`UNKNOWN_ZONE`](crate::model::event::UNKNOWN_ZONE).
 //!
-//! Classification is synchronous and deterministic, asks no clock and no peer, and allocates nothing; a flow costs some
-//! hundreds of nanoseconds with a table of tens of zones. Rules, matrix, exceptions and compile options are read and checked here, but
+//! Classification is synchronous and deterministic and asks no clock and no peer. A lane keeps a [`Cache`]: ends that look
+//! alike are worked out once, so that the size of the table does not matter from then on, and nothing is allocated. Rules, matrix, exceptions and compile options are read and checked here, but
 //! nothing enforces them yet; `load` says so.
 
 mod address;
+mod cache;
 mod check;
+mod earlier;
 mod explain;
 mod file;
 mod glob;
+mod index;
 mod matcher;
 mod reach;
 mod rules;
@@ -22,6 +25,7 @@ mod table;
 mod tests;
 
 pub use address::is_public;
+pub use cache::Cache;
 pub use explain::{EndExplanation, Explanation, MatchExplanation, Verdict, ZoneExplanation};
 pub use file::{Defaults, File, Log, Rule, schema};
 pub use matcher::Side;

@@ -4,6 +4,7 @@
 use ipnet::IpNet;
 
 use super::check::Check;
+use super::earlier::Earlier;
 use super::file::{EndpointKind, File, Match, OneOrMany};
 use super::glob::Glob;
 use super::selector::{self, Selector};
@@ -19,7 +20,7 @@ const NETWORKS: Kinds = 8;
 pub(super) fn check(file: &File, check: &mut Check<'_>) {
     // Kinds of which every end is taken by the zones so far, with the last zone that added to them.
     let mut taken: (Kinds, &str) = (0, "");
-    let mut earlier: Vec<(&str, &Match)> = Vec::new();
+    let mut earlier = Earlier::default();
     for (i, zone) in file.zones.iter().enumerate() {
         let path = index("zones", i);
         let told: Vec<Option<String>> = zone.matches.iter().map(|of| dead(of, taken, &earlier)).collect();
@@ -39,12 +40,12 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
         if taken.0 | whole != taken.0 {
             taken = (taken.0 | whole, &zone.name);
         }
-        earlier.extend(zone.matches.iter().map(|of| (&*zone.name, of)));
+        zone.matches.iter().for_each(|of| earlier.push(&zone.name, of));
     }
 }
 
 /// Why a match can take nothing.
-fn dead(of: &Match, taken: (Kinds, &str), earlier: &[(&str, &Match)]) -> Option<String> {
+fn dead(of: &Match, taken: (Kinds, &str), earlier: &Earlier<'_>) -> Option<String> {
     let kinds = possible(of);
     if kinds == 0 {
         let with_pods = possible(&Match { pods: Some(true), ..of.clone() });
@@ -54,7 +55,7 @@ fn dead(of: &Match, taken: (Kinds, &str), earlier: &[(&str, &Match)]) -> Option<
     if kinds & !taken.0 == 0 {
         return Some(format!("zones above it, last \"{}\", take all such ends; move it up", taken.1));
     }
-    let (name, _) = earlier.iter().find(|(_, above)| covers(above, of))?;
+    let name = earlier.find(of, covers)?;
     Some(format!("all that it matches is already in zone \"{name}\" above it; move it up"))
 }
 
@@ -155,4 +156,48 @@ fn net_covers(above: &str, below: &str) -> bool {
 fn selector_covers(above: &str, below: &str) -> bool {
     let above = selector::parse(above);
     above == Ok(Selector::All) || above == selector::parse(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn names(from: &'static [&'static str]) -> impl Strategy<Value = Option<OneOrMany>> {
+        prop::option::weighted(
+            0.4,
+            vec(select(from), 1..3).prop_map(|names| OneOrMany::Many(names.into_iter().map(str::to_owned).collect())),
+        )
+    }
+
+    prop_compose! {
+        fn a_match()(
+            namespace in names(&["a", "ab", "a*", "*b", "a?", "*", "abc", "*bc"]),
+            network_set in names(&["a", "n/a", "a*"]),
+            cidr in names(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "fd00::/8", "fd00::1/128"]),
+            domain in names(&["a.example.com", "*.example.com", "*", "*example.com", "example.com"]),
+            labels in prop::option::weighted(0.3, select(&["all()", "a == 'b'", "a=='b'", "has(a)"][..])),
+            public in prop::option::weighted(0.1, any::<bool>()),
+            pods in prop::option::weighted(0.3, any::<bool>()),
+        ) -> Match {
+            let labels = labels.map(str::to_owned);
+            Match { namespace, network_set, cidr, domain, labels, public, pods, ..Match::default() }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_earliest_that_covers_is_found(matches in vec(a_match(), 1..30)) {
+            let mut earlier = Earlier::default();
+            let zones: Vec<String> = (0..matches.len()).map(|n| n.to_string()).collect();
+            for (n, of) in matches.iter().enumerate() {
+                let expected = matches[..n].iter().position(|above| covers(above, of)).map(|at| &*zones[at]);
+                prop_assert_eq!(earlier.find(of, covers), expected, "{:?} of {:#?}", of, &matches[..n]);
+                earlier.push(&zones[n], of);
+            }
+        }
+    }
 }

@@ -139,17 +139,25 @@ pub(super) struct View<'a> {
     namespace: Option<&'a str>,
     found: [Option<&'a str>; MAX_SLOTS],
     slots: usize,
+    /// There are more labels than slots.
+    crowded: bool,
 }
 
 impl<'a> View<'a> {
     pub fn new(end: &'a End<'_>, names: &[Box<str>]) -> Self {
         let slots = names.len().min(MAX_SLOTS);
+        let crowded = names.len() > MAX_SLOTS;
         let mut view =
-            Self { labels: &end.labels, namespace: end.namespace.as_deref(), found: [None; MAX_SLOTS], slots };
+            Self { labels: &end.labels, namespace: end.namespace.as_deref(), found: [None; MAX_SLOTS], slots, crowded };
         for (found, name) in view.found.iter_mut().zip(names) {
             *found = look_up(view.labels, view.namespace, name);
         }
         view
+    }
+
+    /// What the end has under each label that the table asks for; `None` when those are too many to be looked up at once.
+    pub fn all_found(&self) -> Option<&[Option<&'a str>]> {
+        (!self.crowded).then(|| &self.found[..self.slots])
     }
 
     #[inline]

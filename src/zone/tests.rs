@@ -286,3 +286,138 @@ fn more_labels_than_slots() {
         &[("wep a - x-* - l3=x", "z3"), ("wep a - x-* - l39=x,l15=y", "z39"), ("wep a - x-* - l40=x", "unknown")],
     );
 }
+
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::model::Text;
+
+    const NAMESPACES: &[&str] = &["shop", "shop-eu", "pay", "ledger"];
+    const ADDRESSES: &[&str] = &[
+        "10.0.0.0",
+        "10.0.0.1",
+        "10.0.0.255",
+        "10.0.1.7",
+        "11.0.0.1",
+        "203.0.113.9",
+        "255.255.255.255",
+        "0.0.0.0",
+        "fd00::1",
+        "2001:db8::1",
+        "2001:db8:1::1",
+        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "::ffff:10.0.0.1",
+    ];
+    const NETS: &[&str] = &[
+        "10.0.0.0/8",
+        "10.0.0.0/24",
+        "10.0.0.1/32",
+        "10.0.1.0/24",
+        "0.0.0.0/0",
+        "128.0.0.0/1",
+        "::/0",
+        "2001:db8::/32",
+        "2001:db8:1::/48",
+        "8000::/1",
+        "203.0.113.0/24",
+    ];
+
+    /// Keys of a match, as written in the file.
+    fn a_key() -> impl Strategy<Value = String> {
+        let ranges = || vec(select(NETS), 1..4).prop_map(|nets| nets.join(", "));
+        prop_oneof![
+            4 => ranges().prop_map(|nets| format!("cidr: [{nets}]")),
+            2 => (select(NETS), select(NETS)).prop_map(|(one, two)| {
+                let parse = |text: &str| text.parse::<ipnet::IpNet>().unwrap();
+                let (wide, narrow) = if parse(one).contains(&parse(two)) { (one, two) } else { (two, one) };
+                match parse(wide).contains(&parse(narrow)) {
+                    true => format!("cidr: [{wide}, 11.0.0.0/8], except: [{narrow}]"),
+                    false => format!("cidr: [{wide}]"),
+                }
+            }),
+            2 => any::<bool>().prop_map(|public| format!("public: {public}")),
+            3 => select(&["shop", "shop*", "*", "pay", "*-eu", "l?dger"][..]).prop_map(|name| format!("namespace: \"{name}\"")),
+            3 => select(&["app == 'a'", "app != 'a'", "has(tier)", "all()", "!has(app)", "tier in {'x', 'y'}"][..])
+                .prop_map(|text| format!("labels: \"{text}\"")),
+            1 => Just("hostEndpoint: \"has(app)\"".to_owned()),
+            1 => select(&["acme", "partners/acme", "*"][..]).prop_map(|name| format!("networkSet: \"{name}\"")),
+            1 => select(&["a.example.com", "*.example.com", "*"][..]).prop_map(|name| format!("domain: \"{name}\"")),
+            1 => select(&["workload", "host", "networkset", "network"][..]).prop_map(|kind| format!("endpointType: {kind}")),
+        ]
+    }
+
+    fn a_match() -> impl Strategy<Value = String> {
+        (vec(a_key(), 1..3), prop::bool::weighted(0.3)).prop_map(|(mut keys, pods)| {
+            keys.sort_by_key(|key| key.split(':').next().map(str::to_owned));
+            keys.dedup_by_key(|key| key.split(':').next().map(str::to_owned));
+            let pods = if pods { ", pods: true" } else { "" };
+            format!("{{{}{pods}}}", keys.join(", "))
+        })
+    }
+
+    fn a_table(most: usize) -> impl Strategy<Value = Table> {
+        vec(vec(a_match(), 1..4), 1..most).prop_map(|zones| {
+            let zones =
+                zones.iter().enumerate().map(|(n, of)| format!("- {{name: z{n}, match: [{}]}}\n", of.join(", ")));
+            table(&zones.collect::<String>())
+        })
+    }
+
+    prop_compose! {
+        fn an_end()(
+            kind in prop::option::of(select(&[
+                EndpointType::Workload, EndpointType::Host, EndpointType::NetworkSet, EndpointType::Network][..])),
+            namespace in prop::option::of(select(NAMESPACES)),
+            name in prop::option::of(select(&["acme", "other"][..])),
+            aggr in prop::option::of(select(&["pub", "pvt", "acme", "web-*"][..])),
+            ip in prop::option::of(select(ADDRESSES)),
+            labels in vec((select(&["app", "tier", "other"][..]), select(&["a", "x", ""][..])), 0..3),
+        ) -> End<'static> {
+            End {
+                kind,
+                namespace: namespace.map(Text::Borrowed),
+                name: name.map(Text::Borrowed),
+                name_aggr: aggr.map(Text::Borrowed),
+                ip: ip.map(|ip| ip.parse().unwrap()),
+                port: None,
+                labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            }
+        }
+    }
+
+    proptest! {
+        /// However much was asked before, of this table or another.
+        #[test]
+        fn a_cache_changes_no_answer(
+            tables in (a_table(12), a_table(4)),
+            flows in vec((an_end(), an_end(), prop::option::of(select(&["a.example.com", "b.example.org."][..])), any::<bool>()), 1..40),
+        ) {
+            let mut cache = Cache::default();
+            for (source, dest, domain, second) in flows {
+                let table = if second { &tables.1 } else { &tables.0 };
+                let dest_domains = domain.into_iter().map(Text::Borrowed).collect();
+                let flow = Flow { source, dest, dest_domains, ..Flow::default() };
+                prop_assert_eq!(table.classify_with(&flow, &mut cache), table.classify(&flow), "{:?}\n{:#?}", flow, table);
+            }
+        }
+    }
+}
+
+/// A label more than are looked up at once.
+#[test]
+fn a_table_of_many_labels_is_asked_through_a_cache_too() {
+    let many: String =
+        (0..40).map(|n| format!("- {{name: z{n}, match: [{{labels: \"label-{n} == 'x'\"}}]}}\n")).collect();
+    let table = table(&many);
+    let mut cache = Cache::default();
+    for n in [0, 7, 39, 7, 40] {
+        let labels = vec![("other".into(), "y".into()), (format!("label-{n}").into(), "x".into())];
+        let end = End { kind: Some(EndpointType::Workload), labels, ..End::default() };
+        let flow = Flow { source: end, ..Flow::default() };
+        let expected = if n < 40 { format!("z{n}") } else { "unknown".to_owned() };
+        assert_eq!(table.classify_with(&flow, &mut cache).source, expected);
+    }
+}

@@ -10,7 +10,7 @@ use tidegate::model::{Body, Event, FileKey, LineId, Origin};
 use tidegate::query::Query;
 use tidegate::sink::elastic::batch::Builder;
 use tidegate::sink::limits::Limits;
-use tidegate::zone::Table;
+use tidegate::zone::{Cache, Table};
 
 /// What a lane does with a line.
 struct Lane {
@@ -19,6 +19,7 @@ struct Lane {
     encoder: Encoder,
     builder: Builder,
     zones: Table,
+    looks: Cache,
 }
 
 impl Lane {
@@ -30,6 +31,7 @@ impl Lane {
             encoder: Encoder::new(Config::default()),
             builder: Builder::new(1, Limits::new(usize::MAX, usize::MAX)),
             zones: Table::load(&zones).expect("good zones").0,
+            looks: Cache::default(),
         }
     }
 
@@ -37,7 +39,8 @@ impl Lane {
         let flow = self.decoder.decode(line, &mut self.scratch).expect("a flow");
         let id = LineId::new(flow.end_time, FileKey(1), offset, line);
         let origin = Origin { cluster: "c", node: "n", path: Some("/flows.log"), offset, id, read_at_ms: Some(1) };
-        let event = Event { origin, body: Body::Flow(&flow), zones: Some(self.zones.classify(&flow)) };
+        let zones = self.zones.classify_with(&flow, &mut self.looks);
+        let event = Event { origin, body: Body::Flow(&flow), zones: Some(zones) };
         self.builder.add(id.as_str(), |out| self.encoder.encode(&event, out));
         self.decoder.give_back(flow);
     }

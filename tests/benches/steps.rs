@@ -15,7 +15,7 @@ use tidegate::encode::record::{self, Format};
 use tidegate::model::{Body, Event, FileKey, Flow, LineId, Origin, ZonePair, net};
 use tidegate::sink::elastic::batch::Builder;
 use tidegate::sink::limits::Limits;
-use tidegate::zone::Table;
+use tidegate::zone::{Cache, Table};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +52,7 @@ struct Work {
     step: Step,
     decoder: Decoder,
     zones: Option<Table>,
+    looks: Cache,
     ecs: ecs::Encoder,
     record: record::Encoder,
     batch: Builder,
@@ -81,6 +82,7 @@ impl Work {
             step,
             decoder: Decoder::default(),
             zones,
+            looks: Cache::default(),
             ecs: ecs::Encoder::new(ecs::Config::default()),
             record: record::Encoder::new(record::Config { format, ..record::Config::default() }),
             batch: Builder::new(1, Limits::new(1 << 20, 2_000)),
@@ -97,7 +99,9 @@ impl Work {
             Step::Read => 0,
             Step::Decode => flow.bytes_in.unwrap_or(0),
             Step::CommunityId => community_id(&flow),
-            Step::Classify => self.zones.as_ref().map_or(0, |zones| zones.classify(&flow).source.len() as u64),
+            Step::Classify => {
+                self.zones.as_ref().map_or(0, |zones| zones.classify_with(&flow, &mut self.looks).source.len() as u64)
+            }
             Step::Id | Step::Ecs | Step::Batch | Step::Record => {
                 let id = LineId::new(flow.end_time, FileKey(1), offset, line);
                 let (path, read_at_ms) = (Some("/var/log/calico/flowlogs/flows.log"), Some(1_767_225_600_123));
