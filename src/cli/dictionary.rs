@@ -1,8 +1,10 @@
 //! The tables of `mappings/` as the program carries them: what each key of a record is and where it comes from.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::encode::ecs;
+use crate::yaml::Document;
 
 /// `mappings/record/fields.yaml`.
 #[derive(Debug, Deserialize)]
@@ -80,7 +82,7 @@ pub enum Kind {
 
 /// They are compiled in, and a test reads each: an error is a build's own.
 pub fn record() -> anyhow::Result<Record> {
-    Ok(serde_saphyr::from_str(include_str!("../../mappings/record/fields.yaml"))?)
+    read(include_str!("../../mappings/record/fields.yaml"))
 }
 
 pub fn keys(kind: Kind) -> anyhow::Result<Vec<Key>> {
@@ -89,7 +91,12 @@ pub fn keys(kind: Kind) -> anyhow::Result<Vec<Key>> {
         Kind::Leef => include_str!("../../mappings/leef/record.yaml"),
         Kind::StructuredData => include_str!("../../mappings/structured-data/record.yaml"),
     };
-    Ok(serde_saphyr::from_str::<Keys>(text)?.keys)
+    Ok(read::<Keys>(text)?.keys)
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    let read = Document::parse(text).and_then(|document| document.to());
+    read.map_err(|problem| anyhow::anyhow!("{problem}"))
 }
 
 /// Where a member of an ECS document comes from, by its dotted path.

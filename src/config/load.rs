@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::expression::Expression;
 use super::origin::{Located, Origin};
@@ -92,7 +92,7 @@ impl Input {
             let empty = document.root().value == yaml::Value::Null;
             let found = if empty { Vec::new() } else { document.check_schema(&schema::structure()) };
             problems.extend(found.into_iter().map(|problem| Located::in_file(name, discreet(problem, &document))));
-            layers.tree = json_of(document.root());
+            layers.tree = document.root().to_json();
             layers.file = Some((name.to_owned(), document));
         }
         if layers.tree.is_null() {
@@ -363,18 +363,4 @@ fn is_within(path: &str, outer: &str) -> bool {
 /// What has a place in the order of the file, then the rest in the order found.
 fn sort(problems: &mut [Located]) {
     problems.sort_by_key(|found| (found.problem.place.is_none(), found.problem.place));
-}
-
-fn json_of(node: &yaml::Node) -> Value {
-    match &node.value {
-        yaml::Value::Null => Value::Null,
-        yaml::Value::Bool(value) => Value::Bool(*value),
-        yaml::Value::Integer(value) => Number::from_i128(*value).map_or(Value::Null, Value::Number),
-        yaml::Value::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
-        yaml::Value::Text(text) => Value::String(text.clone()),
-        yaml::Value::List(items) => Value::Array(items.iter().map(json_of).collect()),
-        yaml::Value::Map(entries) => {
-            Value::Object(entries.iter().map(|entry| (entry.key.clone(), json_of(&entry.node))).collect())
-        }
-    }
 }

@@ -110,13 +110,11 @@ impl Document {
         schema::check(&self.root, schema, check)
     }
 
-    /// The text as a Rust value.
+    /// The tree as a Rust value.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_saphyr::from_str_with_options(&self.text, options()).map_err(|error| {
-            let place = error.location().map(Place::from);
-            let path = place.map(|place| path::at(&self.root, place)).unwrap_or_default();
-            Problem::error(place, path, say(&error, place))
-        })
+        // By way of JSON: the types' code is then compiled for one small deserialiser and not for the parser's too.
+        serde_json::from_value(self.root.to_json())
+            .map_err(|error| Problem::error(Some(self.root.place), "", error.to_string()))
     }
 }
 

@@ -55,31 +55,10 @@ fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Node, Option<Place
             .iter()
             .find_map(|entry| below(&child("", &entry.key)).map(|rest| (&entry.node, Some(entry.place), rest))),
         Value::List(items) => {
-            items.iter().enumerate().find_map(|(i, item)| below(&index("", i)).map(|rest| (item, None, rest)))
+            let (number, _) = path.strip_prefix('[')?.split_once(']')?;
+            let number = number.parse().ok()?;
+            Some((items.get(number)?, None, below(&index("", number))?))
         }
         _ => None,
-    }
-}
-
-/// The path of the deepest node or key that begins at this place.
-pub(super) fn at(root: &Node, place: Place) -> String {
-    let mut found = String::new();
-    search(root, "", place, &mut found);
-    found
-}
-
-fn search(node: &Node, path: &str, place: Place, found: &mut String) {
-    if node.place == place {
-        path.clone_into(found);
-    }
-    for entry in node.entries() {
-        let path = child(path, &entry.key);
-        if entry.place == place {
-            found.clone_from(&path);
-        }
-        search(&entry.node, &path, place, found);
-    }
-    for (i, item) in node.items().iter().enumerate() {
-        search(item, &index(path, i), place, found);
     }
 }

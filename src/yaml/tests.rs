@@ -231,15 +231,10 @@ fn places_by_path() {
 }
 
 #[test]
-fn a_type_of_its_own_opinion_is_placed() {
-    #[derive(Debug, Deserialize)]
-    struct Outer {
-        #[serde(rename = "list")]
-        _list: Vec<std::net::IpAddr>,
-    }
-    let document = Document::parse("list:\n- 10.0.0.1\n- 10.0.0.256\n").unwrap();
-    let problem = document.to::<Outer>().unwrap_err();
-    assert_eq!((problem.place, problem.path.as_str()), (Some(Place { line: 3, column: 3 }), "list[1]"));
+fn a_type_of_its_own_opinion_is_heard() {
+    let document = Document::parse("- 10.0.0.1\n- 10.0.0.256\n").unwrap();
+    let problem = document.to::<Vec<std::net::IpAddr>>().unwrap_err();
+    assert!(problem.to_string().contains("invalid IP address"), "{problem}");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::yaml::Document;
+
 /// Every page, read.
 #[derive(Debug)]
 pub struct Sources {
@@ -217,7 +219,8 @@ impl Sources {
 }
 
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> T {
-    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("a page of the boards: {error}"))
+    let read = Document::parse(text).and_then(|document| document.to());
+    read.unwrap_or_else(|problem| panic!("a page of the boards: {problem}"))
 }
 
 impl Common {
