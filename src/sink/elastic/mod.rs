@@ -20,7 +20,7 @@ mod query;
 pub mod stats;
 mod stream;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ use stream::Stream;
 
 /// What a sealed batch costs beside its body; it also bounds how many small batches may wait.
 const BATCH_OVERHEAD: usize = 1024;
+/// Sealed batches that may wait for a request to end: enough that the next one begins at once.
+const MOST_WAITING: usize = 2;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -182,11 +184,13 @@ where
         told: Mutex::default(),
     });
     let (batches, queue) = mpsc::unbounded_channel();
-    let task = runtime.spawn(dispatch(ship, queue));
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let task = runtime.spawn(dispatch(ship, queue, Arc::clone(&waiting)));
     let builder = Builder::new(config.compression, limits);
     let in_flight_limit = config.in_flight_bytes;
     let before = Before::Never;
-    Ok(ElasticSink { encode, builder, before, stream, batches: Some(batches), close, task, stats, in_flight_limit })
+    let batches = Some(batches);
+    Ok(ElasticSink { encode, builder, before, stream, batches, waiting, close, task, stats, in_flight_limit })
 }
 
 /// The data stream's name.
@@ -217,6 +221,8 @@ pub struct ElasticSink<E> {
     /// Unbounded, because [`Sink::seal`] must not wait; what bounds it is [`Sink::in_flight_limit`], and that every
     /// batch counts for at least [`BATCH_OVERHEAD`]. `None` once no batch comes any more.
     batches: Option<mpsc::UnboundedSender<(Ticket, Batch)>>,
+    /// Sealed, and not yet let through the gate.
+    waiting: Arc<AtomicUsize>,
     close: watch::Sender<bool>,
     task: JoinHandle<()>,
     stats: Arc<Stats>,
@@ -255,6 +261,7 @@ impl<E: FnMut(&Event<'_>, &mut Vec<u8>) + Send> Sink for ElasticSink<E> {
         let sealed = self.builder.seal();
         let held = sealed.body().len() + BATCH_OVERHEAD;
         if let Some(batches) = &self.batches {
+            self.waiting.fetch_add(1, Relaxed);
             // It fails only when the task is gone, and so is everything else.
             let _ = batches.send((ticket, Batch { sealed, before: std::mem::take(&mut self.before) }));
         }
@@ -271,8 +278,9 @@ impl<E: FnMut(&Event<'_>, &mut Vec<u8>) + Send> Sink for ElasticSink<E> {
         self.close.send_replace(true);
     }
 
+    /// Nothing more while batches wait for their turn: the file keeps the lines as well as memory would, and for nothing.
     fn in_flight_limit(&self) -> usize {
-        self.in_flight_limit
+        if self.waiting.load(Relaxed) >= MOST_WAITING { 0 } else { self.in_flight_limit }
     }
 }
 
@@ -284,12 +292,15 @@ impl<E> Drop for ElasticSink<E> {
 }
 
 /// Starts a worker for each batch, as many at a time as the gate lets through.
-async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, Batch)>) {
+async fn dispatch(ship: Arc<Ship>, mut queue: mpsc::UnboundedReceiver<(Ticket, Batch)>, waiting: Arc<AtomicUsize>) {
     let _guard = ExitOnPanic;
     let mut workers = JoinSet::new();
     // The permit is taken for a batch that is there: an idle lane holds none that a parked batch waits for.
     while let Some((ticket, batch)) = queue.recv().await {
         let permit = ship.gate.enter().await;
+        if waiting.fetch_sub(1, Relaxed) == MOST_WAITING {
+            ship.outcomes.room();
+        }
         workers.spawn(deliver::deliver(Arc::clone(&ship), ticket, batch, permit));
         while workers.try_join_next().is_some() {}
     }
