@@ -7,15 +7,8 @@
 // The docs are for those who work on it: they are built with private items, so links to them are sound.
 #![allow(rustdoc::private_intra_doc_links)]
 
-// 0, facts: no I/O, no clock.
-pub mod model;
-pub mod unit;
-pub mod yaml;
-// 1, pure: bytes and facts in, bytes and facts out.
-pub mod decode;
-pub mod encode;
-pub mod query;
-pub mod zone;
+// 0, facts, and 1, pure: bytes and facts in, bytes and facts out. A package of their own, `src/core.rs`.
+pub use tidegate_core::{decode, encode, model, query, unit, yaml, zone};
 // 2, means.
 pub mod durable;
 pub mod lane;

@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn golden_picture() {
         let drawn = draw(&snapshot(), Canvas { width: 110, ..PLAIN });
-        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/picture.golden");
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/picture.golden");
         let drawn = drawn.join("\n") + "\n";
         if std::env::var_os("UPDATE_FIXTURES").is_some() {
             std::fs::write(golden, &drawn).expect("written");

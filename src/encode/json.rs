@@ -7,12 +7,14 @@
 use std::net::IpAddr;
 
 /// The bytes `"name":`, put together by the compiler.
-macro_rules! key {
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __json_key {
     ($name:literal) => {
         concat!("\"", $name, "\":").as_bytes()
     };
 }
-pub(crate) use key;
+pub use __json_key as key;
 
 /// Where an object or an array began: before its key, and behind its brace.
 #[derive(Debug, Clone, Copy)]

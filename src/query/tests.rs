@@ -346,7 +346,7 @@ fn every_name_is_read() {
 #[test]
 fn the_page_lists_the_fields() {
     use super::field::Ends;
-    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/docs/query.md");
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/docs/query.md");
     let text = std::fs::read_to_string(&page).expect("the page");
     let row = |spec: &Spec| {
         let ends = if spec.ends == Ends::None { "" } else { spec.ends.as_str() };

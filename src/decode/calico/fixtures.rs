@@ -9,7 +9,7 @@ const NOT_FLOWS: &str = "not-flows";
 
 /// Name and lines of every folder under `fixtures/flows`.
 pub(super) fn cases() -> Vec<(String, Vec<u8>)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/flows");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/flows");
     let folders = std::fs::read_dir(&root).expect("fixtures/flows");
     let mut cases: Vec<_> = folders
         .map(|folder| folder.expect("a folder").path())

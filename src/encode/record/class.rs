@@ -30,7 +30,7 @@ pub struct Class {
     pub outcome: Option<&'static str>,
     pub reason: Option<&'static str>,
     /// Place in [`Classes::all`].
-    pub(crate) index: usize,
+    pub index: usize,
 }
 
 const CROSS: &str = "traffic:cross-zone";

@@ -278,16 +278,31 @@ fn cef_round_trip(data: &[u8]) {
     }
 }
 
+/// One for each format, used again and again as a lane does.
+fn with_encoder(format: Format, work: impl FnOnce(&mut Encoder)) {
+    thread_local!(static ENCODERS: RefCell<Vec<(Format, Encoder)>> = const { RefCell::new(Vec::new()) });
+    ENCODERS.with_borrow_mut(|encoders| {
+        let place = encoders.iter().position(|(known, _)| *known == format).unwrap_or_else(|| {
+            let process_args = ProcessArgs::Keep;
+            let config = record::Config { format, process_args, ..record::Config::default() };
+            encoders.push((format, Encoder::new(config)));
+            encoders.len() - 1
+        });
+        work(&mut encoders[place].1);
+    });
+}
+
 /// The record of a flow in a format that the first octet chooses, never longer than that octet allows.
 fn encoded(data: &[u8], least: usize, format: impl Fn(u8) -> Format) -> Option<(String, u8)> {
     let [size, data @ ..] = data else { return None };
     let fields = Fields::new(data);
     let flow = fields.flow();
     let budget = least + usize::from(*size) * 64;
-    let config = record::Config { format: format(*size), process_args: ProcessArgs::Keep, ..record::Config::default() };
     let mut out = Vec::new();
     let frame = Frame { budget, sequence: (*size % 2 == 0).then_some(7) };
-    Encoder::new(config).encode_flow(&fields.event(&flow), &flow, Class::of(&flow), frame, &mut out);
+    with_encoder(format(*size), |encoder| {
+        encoder.encode_flow(&fields.event(&flow), &flow, Class::of(&flow), frame, &mut out);
+    });
     assert!(out.len() <= budget, "{} octets of {budget}", out.len());
     Some((String::from_utf8(out).expect("a record is UTF-8"), *size))
 }
