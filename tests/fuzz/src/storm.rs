@@ -118,7 +118,8 @@ fn piece(rng: &mut Rng, out: &mut Vec<u8>) {
     match rng.u8(..32) {
         0 => out.extend((0..rng.usize(..12)).map(|_| rng.u8(..))),
         1 => {
-            let (letter, length) = (rng.u8(b' '..b'~'), rng.usize(..if rng.u8(..64) == 0 { LONG } else { 300 }));
+            let most = if rng.u8(..64) == 0 { LONG } else { 300 };
+            let (letter, length) = (rng.u8(b' '..b'~'), rng.usize(..most));
             out.resize(out.len() + length, letter);
         }
         2 => {
