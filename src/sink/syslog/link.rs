@@ -49,6 +49,9 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => write!(f, "the receiver closed the connection"),
+            Self::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "the receiver closed the connection without ending TLS first")
+            }
             Self::Failed(error) => match tls::explain(error) {
                 Some(reason) => write!(f, "{reason}"),
                 None => write!(f, "{error}"),
@@ -324,4 +327,16 @@ pub(super) async fn read_to_end(reader: &mut (impl AsyncRead + Unpin)) -> Broken
 async fn write_all(writer: &mut WriteHalf<Boxed>, bytes: &[u8]) -> io::Result<()> {
     writer.write_all(bytes).await?;
     writer.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of the TLS library are a page of its manual.
+    #[test]
+    fn a_peer_that_ends_without_a_word_of_tls() {
+        let broken = Broken::Failed(io::Error::new(io::ErrorKind::UnexpectedEof, "https://docs"));
+        assert_eq!(broken.to_string(), "the receiver closed the connection without ending TLS first");
+    }
 }

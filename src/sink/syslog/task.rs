@@ -101,7 +101,33 @@ struct Task {
     parked: bool,
     away: Away,
     /// One for each receiver.
-    complaints: Vec<Complaint>,
+    complaints: Vec<Complaints>,
+}
+
+/// What is said of one receiver, each kind in its own time: that a connection was lost must not keep back why there is no new
+/// one.
+#[derive(Debug, Default)]
+struct Complaints {
+    lost: Reasons,
+    cannot_connect: Reasons,
+}
+
+/// Another reason is another complaint. Tries are ever farther apart, so the log does not fill.
+#[derive(Debug, Default)]
+struct Reasons {
+    last: String,
+    complaint: Complaint,
+}
+
+impl Reasons {
+    /// As [`Complaint::due`].
+    fn due(&mut self, reason: &str) -> Option<u64> {
+        if self.last != reason {
+            reason.clone_into(&mut self.last);
+            self.complaint = Complaint::default();
+        }
+        self.complaint.due()
+    }
 }
 
 /// Runs until the lane's half is gone.
@@ -114,7 +140,7 @@ pub(super) async fn run(
 ) {
     let mut task = Task {
         receivers: Receivers::new(config.targets.len(), config.backoff, config.failback),
-        complaints: config.targets.iter().map(|_| Complaint::default()).collect(),
+        complaints: config.targets.iter().map(|_| Complaints::default()).collect(),
         config: Arc::new(config),
         outcomes,
         stats,
@@ -262,7 +288,7 @@ impl Task {
                 self.stats.connect_errors.fetch_add(1, Relaxed);
                 self.stats.tls_errors.fetch_add(u64::from(error.is_tls()), Relaxed);
                 let text = error.to_string();
-                if let Some(unsaid) = self.complaints[receiver].due() {
+                if let Some(unsaid) = self.complaints[receiver].cannot_connect.due(&text) {
                     tracing::warn!(siem = self.config.name, receiver = %self.config.targets[receiver], error = text,
                         unsaid_times = unsaid, "cannot connect to the SIEM; trying again");
                 }
@@ -282,7 +308,7 @@ impl Task {
         }
         self.stats.connected_to(receiver);
         self.stats.set_error(None);
-        self.complaints[receiver] = Complaint::default();
+        self.complaints[receiver].cannot_connect = Reasons::default();
         self.old_at = self.config.reconnect.map(|age| link.since + age.mul_f64(0.9 + fastrand::f64() / 10.0));
         self.link = Some((receiver, link));
     }
@@ -401,7 +427,7 @@ impl Task {
         self.receivers.lost(steady);
         self.stats.disconnects.fetch_add(1, Relaxed);
         let reason = broken.to_string();
-        if let Some(unsaid) = self.complaints[receiver].due() {
+        if let Some(unsaid) = self.complaints[receiver].lost.due(&reason) {
             tracing::warn!(
                 siem = self.config.name,
                 peer = link.report.address,
@@ -530,5 +556,23 @@ impl Task {
         batch.clear();
         // The lane's half may be gone.
         let _ = self.spares.send(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reason why there is no new connection was not said for a minute after the loss of the old one was.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_reason_is_said_at_once_and_an_old_one_once_a_minute() {
+        let (lost, refused, foreign) = ("closed", "connection refused", "unknown issuer");
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.lost.due(lost), Some(0));
+        let said = [refused, refused, foreign, foreign, refused].map(|reason| complaints.cannot_connect.due(reason));
+        assert_eq!(said, [Some(0), None, Some(0), None, Some(0)]);
+        assert_eq!(complaints.lost.due(lost), None);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!((complaints.lost.due(lost), complaints.cannot_connect.due(refused)), (Some(1), Some(0)));
     }
 }
