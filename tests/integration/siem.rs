@@ -1,4 +1,5 @@
-//! The SIEM lane: golden records, parsers that are not ours, a real rsyslog and a real syslog-ng, and their faults.
+//! The SIEM lane: golden records, parsers that are not ours, a real rsyslog, syslog-ng and OpenTelemetry
+//! Collector, and their faults.
 //!
 //! `UPDATE_FIXTURES=1 cargo test --test integration siem::golden` writes the golden records anew.
 
@@ -9,6 +10,8 @@ mod hec;
 mod ingest;
 mod kusto;
 mod lane;
+mod losses;
+mod otelcol;
 mod pages;
 mod parsers;
 mod patterns;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::proxy::{Mode, Proxy};
 use super::receiver::{Rsyslog, certificates};
-use crate::support::{Ran, Running, SOON, free_port, root, run, temp_dir, tidegate, wait_until};
+use crate::support::{Ran, Running, SOON, free_port, root, run, side_by_side, temp_dir, tidegate, wait_until};
 
 /// Lines that are there at the start, and as many that come while the fault is on.
 pub(super) const LINES: usize = 2000;
@@ -38,25 +38,28 @@ fn line(number: usize) -> String {
 }
 
 impl Agent {
-    /// Lines are there already. `siem`: the destination, without its name.
+    /// Lines are there already. `siem`: the destination, which gets the name `soc`.
     pub(super) fn start(mut siem: Value) -> Self {
+        siem["name"] = json!("soc");
+        Self::start_all(vec![siem])
+    }
+
+    pub(super) fn start_all(mut siem: Vec<Value>) -> Self {
         let mut this = Self { folder: temp_dir(), port: free_port(), written: 0, running: None };
         this.write(LINES);
         let file = |name: &str| certificates().join(name);
-        siem["name"] = json!("soc");
-        if ["tls://", "relp+tls://"]
-            .iter()
-            .any(|scheme| siem["url"].as_str().is_some_and(|url| url.starts_with(scheme)))
-            && siem["tls"].is_null()
-        {
-            siem["tls"] = json!({"ca_file": file("ca.pem"), "certificate_file": file("client.pem"), "key_file": file("client.key")});
+        for siem in &mut siem {
+            let url = siem["url"].as_str().expect("a URL");
+            if ["tls://", "relp+tls://"].iter().any(|scheme| url.starts_with(scheme)) && siem["tls"].is_null() {
+                siem["tls"] = json!({"ca_file": file("ca.pem"), "certificate_file": file("client.pem"), "key_file": file("client.key")});
+            }
         }
         let configuration = json!({
             "cluster": "test-cluster",
             "node": "test-node",
             "sources": [{"path": this.path("flows.log")}],
             "zones": root().join("fixtures/cef/all-cross/zones.yaml"),
-            "sinks": {"siem": [siem]},
+            "sinks": {"siem": siem},
             "state_dir": this.path("state"),
             "listen": format!("127.0.0.1:{}", this.port),
         });
@@ -90,6 +93,11 @@ impl Agent {
         stream.read_to_string(&mut answer).ok()?;
         let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         value.parse().ok()
+    }
+
+    /// What it has said so far.
+    pub(super) fn said(&self) -> String {
+        self.running.as_ref().expect("it runs").said()
     }
 
     /// Highest resident memory so far.
@@ -136,20 +144,20 @@ impl Agent {
     }
 }
 
-fn id(record: &str) -> String {
+pub(super) fn id(record: &str) -> String {
     let rest = &record[record.find("externalId=").expect("an id") + 11..];
     rest.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// What came that is no status record.
-fn flows(rsyslog: &Rsyslog) -> Vec<Value> {
+pub(super) fn flows(rsyslog: &Rsyslog) -> Vec<Value> {
     let is_flow = |message: &Value| !message["raw"].as_str().expect("text").contains("|tidegate:");
     rsyslog.received().into_iter().filter(is_flow).collect()
 }
 
 /// Waits until every record is there, ends the agent, and compares. Gives the number of repeats.
 #[track_caller]
-fn all_there(mut agent: Agent, receivers: &[&Rsyslog]) -> usize {
+pub(super) fn all_there(mut agent: Agent, receivers: &[&Rsyslog]) -> usize {
     let count = || receivers.iter().map(|rsyslog| rsyslog.count()).sum::<usize>();
     let expected = agent.expected();
     assert_eq!(expected.len(), agent.written);
@@ -172,7 +180,7 @@ fn under_load(agent: &Agent, rsyslog: &Rsyslog) {
     assert!(rsyslog.count() < agent.written, "it is over before it began");
 }
 
-fn url(rsyslog: &Rsyslog, transport: &str) -> String {
+pub(super) fn url(rsyslog: &Rsyslog, transport: &str) -> String {
     rsyslog.target(transport).to_string()
 }
 
@@ -227,7 +235,9 @@ fn closed_over_tls_and_relp() {
 
 #[test]
 fn restarted_again_and_again() {
-    for (transport, repeats) in [("tcp", WINDOW_REPEATS * 3), ("relp", RELP_REPEATS * 3)] {
+    for (transport, repeats) in
+        [("tcp", WINDOW_REPEATS * 3), ("relp", RELP_REPEATS * 3), ("relp+tls", RELP_REPEATS * 3)]
+    {
         survives(transport, repeats, |rsyslog, agent| {
             for _ in 0..3 {
                 rsyslog.kill();
@@ -240,14 +250,16 @@ fn restarted_again_and_again() {
     }
 }
 
-/// Nothing answers, and nothing is closed. Over RELP it is noticed; over TLS the receiver takes all when it goes on.
+/// Nothing answers, and nothing is closed. Over RELP it is noticed; else the receiver takes all when it goes on.
 #[test]
 fn frozen_for_a_while() {
-    for (transport, repeats) in [("relp+tls", RELP_REPEATS), ("tls", WINDOW_REPEATS)] {
+    for (transport, repeats) in
+        [("relp", RELP_REPEATS), ("relp+tls", RELP_REPEATS), ("tcp", WINDOW_REPEATS), ("tls", WINDOW_REPEATS)]
+    {
         survives(transport, repeats, |rsyslog, agent| {
             rsyslog.freeze();
             agent.write(LINES);
-            if transport != "tls" {
+            if transport.starts_with("relp") {
                 let errors = "tidegate_syslog_disconnects_total{lane=\"siem-soc\"}";
                 wait_until("the agent to notice", SOON, || agent.metric(errors).is_some_and(|count| count > 0.0));
             }
@@ -256,17 +268,28 @@ fn frozen_for_a_while() {
     }
 }
 
-/// Connections through a load balancer; gives the agent's memory.
+/// Connections through a load balancer.
 #[track_caller]
 fn survives_behind_a_proxy(transport: &str, fault: impl FnOnce(&Proxy, &Rsyslog, &mut Agent)) {
+    survives_behind_a_proxy_made_again(transport, "0s", fault);
+}
+
+/// With an age at which connections are made again.
+#[track_caller]
+fn survives_behind_a_proxy_made_again(
+    transport: &str,
+    reconnect: &str,
+    fault: impl FnOnce(&Proxy, &Rsyslog, &mut Agent),
+) {
     let Some(rsyslog) = Rsyslog::start() else { return };
-    let (port, scheme) = match transport {
-        "tls" => (rsyslog.tls, "tls"),
-        _ => (rsyslog.relp_tls, "relp+tls"),
+    let port = match transport {
+        "tls" => rsyslog.tls,
+        "relp" => rsyslog.relp,
+        _ => rsyslog.relp_tls,
     };
     let proxy = Proxy::start(port);
-    let url = format!("{scheme}://localhost:{}", proxy.port);
-    let mut agent = Agent::start(json!({"url": url, "timeout": "5s"}));
+    let url = format!("{transport}://localhost:{}", proxy.port);
+    let mut agent = Agent::start(json!({"url": url, "timeout": "5s", "reconnect": reconnect}));
     under_load(&agent, &rsyslog);
     fault(&proxy, &rsyslog, &mut agent);
     all_there(agent, &[&rsyslog]);
@@ -285,14 +308,32 @@ fn reset_by_a_load_balancer() {
 /// An idle connection that was dropped without a word. Only an acknowledgement that does not come can show it.
 #[test]
 fn forgotten_by_a_load_balancer_over_relp() {
-    survives_behind_a_proxy("relp+tls", |proxy, rsyslog, agent| {
+    side_by_side(["relp", "relp+tls"], |transport| {
+        survives_behind_a_proxy(transport, |proxy, rsyslog, agent| {
+            wait_until("an idle connection", SOON, || rsyslog.count() >= LINES);
+            proxy.set(Mode::Forget);
+            agent.write(10);
+            let errors = "tidegate_syslog_disconnects_total{lane=\"siem-soc\"}";
+            wait_until("the agent to notice", SOON, || agent.metric(errors).is_some_and(|count| count > 0.0));
+            assert!(agent.said().contains("acknowledged nothing for 5s"), "{}", agent.said());
+            proxy.set(Mode::Forward);
+            agent.write(LINES);
+        });
+    });
+}
+
+/// Nothing can show it over TLS. The age at which a connection is closed and made again bounds it: what nobody confirms then
+/// is sent again.
+#[test]
+fn forgotten_by_a_load_balancer_over_tls() {
+    survives_behind_a_proxy_made_again("tls", "10s", |proxy, rsyslog, agent| {
         wait_until("an idle connection", SOON, || rsyslog.count() >= LINES);
         proxy.set(Mode::Forget);
         agent.write(10);
-        let errors = "tidegate_syslog_disconnects_total{lane=\"siem-soc\"}";
-        wait_until("the agent to notice", SOON, || agent.metric(errors).is_some_and(|count| count > 0.0));
+        let sent = "tidegate_syslog_records_total{lane=\"siem-soc\"}";
+        wait_until("the agent to send", SOON, || agent.metric(sent).is_some_and(|count| count > (LINES + 10) as f64));
+        assert_eq!(flows(rsyslog).len(), LINES, "they are gone, and nobody has said so");
         proxy.set(Mode::Forward);
-        agent.write(LINES);
     });
 }
 

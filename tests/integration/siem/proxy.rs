@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,8 +36,10 @@ impl Proxy {
                 open.lock().expect("no panic").push(client.try_clone().expect("a socket"));
                 // A mode holds for the connections that are open when it is set.
                 let (up, down) = (mode.clone(), mode.clone());
-                std::thread::spawn(move || pass(client, server, &up));
-                std::thread::spawn(move || pass(twins.1, twins.0, &down));
+                let forgotten = Arc::new(AtomicBool::new(false));
+                let forgotten_too = forgotten.clone();
+                std::thread::spawn(move || pass(client, server, &up, &forgotten));
+                std::thread::spawn(move || pass(twins.1, twins.0, &down, &forgotten_too));
             }
         });
         proxy
@@ -56,12 +58,13 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8) {
+fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8, forgotten: &AtomicBool) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         match mode.load(Relaxed) {
             mode if mode == Mode::Forget as u8 => {
-                // Until the agent closes; the receiver has lost us.
+                forgotten.store(true, Relaxed);
+                // The receiver has lost us; that its side is over must not reach the agent either.
                 let _ = to.shutdown(Shutdown::Both);
                 std::mem::forget(from);
                 return;
@@ -72,6 +75,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8) {
         if to.write_all(&buffer[..length]).is_err() {
             break;
         }
+    }
+    if forgotten.load(Relaxed) {
+        return;
     }
     let _ = to.shutdown(Shutdown::Both);
     let _ = from.shutdown(Shutdown::Both);

@@ -14,15 +14,20 @@ use crate::support::{SOON, root, run, temp_dir, wait_until};
 /// Milliseconds.
 const WINDOW: i64 = 5_000;
 
-type Pairs = BTreeMap<String, String>;
+pub(super) type Pairs = BTreeMap<String, String>;
 
 fn records(rsyslog: &Rsyslog) -> Vec<(String, Pairs)> {
-    let of = |message: Value| {
+    records_of(&rsyslog.received())
+}
+
+/// Class and keys of each.
+pub(super) fn records_of(messages: &[Value]) -> Vec<(String, Pairs)> {
+    let of = |message: &Value| {
         let record = message["msg"].as_str()?.to_owned();
         let class = record.split('|').nth(4)?.to_owned();
         Some((class, parsers::strict(&record).into_iter().collect()))
     };
-    rsyslog.received().into_iter().filter_map(of).collect()
+    messages.iter().filter_map(of).collect()
 }
 
 fn number(pairs: &Pairs, key: &str) -> i64 {
@@ -35,8 +40,12 @@ fn count(agent: &Agent, name: &str) -> f64 {
 
 /// Connections and bytes by the window of the event's time.
 fn sums(rsyslog: &Rsyslog) -> BTreeMap<i64, (i64, i64)> {
+    sums_of(&rsyslog.received())
+}
+
+pub(super) fn sums_of(messages: &[Value]) -> BTreeMap<i64, (i64, i64)> {
     let mut sums = BTreeMap::new();
-    for (class, pairs) in records(rsyslog) {
+    for (class, pairs) in records_of(messages) {
         if class == "flow:deny" {
             let sum: &mut (i64, i64) = sums.entry(number(&pairs, "rt").div_euclid(WINDOW)).or_default();
             *sum = (sum.0 + number(&pairs, "cnt"), sum.1 + number(&pairs, "out"));
@@ -46,7 +55,7 @@ fn sums(rsyslog: &Rsyslog) -> BTreeMap<i64, (i64, i64)> {
 }
 
 /// What [`sums`] has to be: the lines of `faults` by number.
-fn truth(lines: usize) -> BTreeMap<i64, (i64, i64)> {
+pub(super) fn truth(lines: usize) -> BTreeMap<i64, (i64, i64)> {
     let mut sums = BTreeMap::new();
     for number in 0..lines as i64 {
         let time = (1_767_225_900 + number / 50) * 1000;

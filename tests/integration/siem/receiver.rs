@@ -54,20 +54,25 @@ impl Rsyslog {
             relp: free_port(),
             relp_tls: free_port(),
         };
-        let folder = this.folder.path().to_str().expect("a plain path");
+        this.show(server);
+        this.run();
+        Some(this)
+    }
+
+    /// Another certificate from the next [`Rsyslog::run`] on.
+    pub fn show(&self, server: &str) {
+        let folder = self.folder.path().to_str().expect("a plain path");
         let template = std::fs::read_to_string(support::root().join("tests/siem/rsyslog.conf.in")).expect("a template");
         let configuration = template
             .replace("@DIR@", folder)
             .replace("@CERTS@", certificates().to_str().expect("a plain path"))
             .replace("@SERVER@", server)
-            .replace("@TLS_PORT@", &this.tls.to_string())
-            .replace("@TCP_PORT@", &this.tcp.to_string())
-            .replace("@UDP_PORT@", &this.udp.to_string())
-            .replace("@RELP_PORT@", &this.relp.to_string())
-            .replace("@RELP_TLS_PORT@", &this.relp_tls.to_string());
-        std::fs::write(this.path("rsyslog.conf"), configuration).expect("a configuration");
-        this.run();
-        Some(this)
+            .replace("@TLS_PORT@", &self.tls.to_string())
+            .replace("@TCP_PORT@", &self.tcp.to_string())
+            .replace("@UDP_PORT@", &self.udp.to_string())
+            .replace("@RELP_PORT@", &self.relp.to_string())
+            .replace("@RELP_TLS_PORT@", &self.relp_tls.to_string());
+        std::fs::write(self.path("rsyslog.conf"), configuration).expect("a configuration");
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

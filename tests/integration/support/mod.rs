@@ -119,6 +119,17 @@ pub fn wait_until(what: &str, deadline: Duration, mut probe: impl FnMut() -> boo
     wait_for(what, deadline, || probe().then_some(()));
 }
 
+/// Every case in a thread of its own, for tests that wait most of their time. What fails in one of them fails the test.
+pub fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let (name, test) = (std::thread::current().name().unwrap_or("a test").to_owned(), &test);
+    std::thread::scope(|scope| {
+        for case in cases {
+            let thread = std::thread::Builder::new().name(name.clone());
+            thread.spawn_scoped(scope, move || test(case)).expect("a thread");
+        }
+    });
+}
+
 /// The built program with these arguments, free of what the caller's environment says to it.
 pub fn tidegate<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(bin());
