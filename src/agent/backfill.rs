@@ -17,7 +17,7 @@ use crate::lane::{
 };
 use crate::model::{Body, Event};
 use crate::query::Query;
-use crate::sink::{elastic, splunk, syslog};
+use crate::sink::{elastic, siem, splunk, syslog};
 use crate::source::list::{self, FileList, Item, Progress, ProgressError, Reading};
 use crate::telemetry::{Health, LaneSnapshot, LaneStats};
 
@@ -117,7 +117,7 @@ struct Running {
 enum Told {
     Nothing,
     Elastic(Arc<elastic::Stats>),
-    Measure(syslog::Measure),
+    Measure(siem::Measure),
 }
 
 /// What can be said of a lane at any moment.
@@ -129,7 +129,7 @@ pub struct Look {
     /// Elasticsearch lanes only: why nothing is delivered, if so.
     pub held: Option<&'static str>,
     /// SIEM lanes of a dry run only: what would be sent.
-    pub measure: Option<syslog::Measure>,
+    pub measure: Option<siem::Measure>,
     pub reading: Arc<Reading>,
     pub times: Arc<Times>,
 }

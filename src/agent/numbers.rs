@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::net::certificate::Watch;
 use crate::sink::rate::Why;
-use crate::sink::{elastic, splunk, syslog};
+use crate::sink::{elastic, siem, splunk, syslog};
 use crate::source::stats::SourceStats;
 use crate::telemetry::{Counter, Sample};
 
@@ -157,23 +157,8 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
         ),
         gauge("tidegate_syslog_connected", "1 while the link is up", f64::from(u8::from(current.is_some()))),
     ];
-    samples.extend(Why::ALL.map(|why| {
-        let help = "Lines held back by a limit, a sample or a budget; they count as filtered";
-        let count = stats.suppressed_by(why);
-        Sample::counter("tidegate_syslog_suppressed_lines", help, count)
-            .label("lane", lane)
-            .label("reason", why.as_str())
-    }));
-    samples.push(gauge(
-        "tidegate_syslog_open_windows",
-        "Windows of aggregation that are open",
-        stats.open_windows.load(Relaxed) as f64,
-    ));
-    samples.push(counter(
-        "tidegate_syslog_early_windows",
-        "Windows of aggregation that closed before their time, for want of room (aggregate.max_keys)",
-        &stats.early_windows,
-    ));
+    let names = ["tidegate_syslog_suppressed_lines", "tidegate_syslog_open_windows", "tidegate_syslog_early_windows"];
+    samples.extend(reduced(lane, names, &stats.siem));
     samples.extend(syslog::Proof::ALL.map(|proof| {
         let help = "Records settled, by what proves that they arrived";
         let records = stats.settled_by(proof);
@@ -186,6 +171,23 @@ pub fn syslog(lane: &str, stats: &Arc<syslog::Stats>) -> Vec<Sample> {
         gauge("tidegate_syslog_receiver", "1 for the receiver that records go to now", here).label("receiver", receiver)
     }));
     samples
+}
+
+/// Names of the held back lines, the open windows and those that closed early → their samples.
+fn reduced(lane: &str, names: [&'static str; 3], stats: &siem::Stats) -> Vec<Sample> {
+    let [suppressed, open, early] = names;
+    let held = "Lines held back by a limit, a sample or a budget; they count as filtered";
+    let over = "Windows of aggregation that closed before their time, for want of room (aggregate.max_keys)";
+    let (open_windows, early_windows) = (stats.open_windows.load(Relaxed), stats.early_windows.load(Relaxed));
+    let of = |why: Why| {
+        let sample = Sample::counter(suppressed, held, stats.suppressed_by(why)).label("lane", lane);
+        sample.label("reason", why.as_str())
+    };
+    let windows = [
+        Sample::gauge(open, "Windows of aggregation that are open", open_windows as f64).label("lane", lane),
+        Sample::counter(early, over, early_windows).label("lane", lane),
+    ];
+    Why::ALL.map(of).into_iter().chain(windows).collect()
 }
 
 /// Nothing before a lane's first handshake, and nothing where it speaks no TLS.

@@ -10,6 +10,7 @@ use crate::net::auth::Auth;
 use crate::net::tls::TlsConfig;
 use crate::query::Pattern;
 use crate::setup;
+use crate::sink::siem::Status;
 use crate::sink::{dead_letter, elastic, rate, splunk, syslog};
 use crate::source::spool;
 use crate::unit::SecretRef;
@@ -56,11 +57,16 @@ pub fn spool(config: &Config) -> (u64, spool::WhenFull) {
 pub fn syslog(config: &Config) -> Vec<(String, syslog::Config)> {
     let url = |siem: &'_ Siem| siem.url.clone().filter(|url| !url.transport.is_splunk());
     let receiver = |siem: &Siem| {
-        let status = syslog::Status { cluster: config.cluster.clone(), heartbeat: siem.heartbeat.0 };
-        let status = siem.status_records.then_some(status);
-        Some((siem_lane(siem), syslog::Config { status, ..receiver(siem, &url(siem)?, &config.node) }))
+        let sink = receiver(siem, &url(siem)?, &config.node);
+        Some((siem_lane(siem), syslog::Config { status: status(config, siem), ..sink }))
     };
     config.sinks.siem.iter().filter_map(receiver).collect()
+}
+
+/// What a destination is told of its sender.
+fn status(config: &Config, shape: &Siem) -> Option<Status> {
+    let (cluster, node) = (config.cluster.clone(), config.node.clone());
+    shape.status_records.then_some(Status { cluster, node, heartbeat: shape.heartbeat.0 })
 }
 
 /// The sinks of all Splunk HTTP Event Collectors, each with the name of its lane, in the order of the configuration.

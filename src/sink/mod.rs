@@ -6,6 +6,7 @@ pub mod elastic;
 mod finding;
 pub mod limits;
 pub mod rate;
+pub mod siem;
 pub mod splunk;
 pub mod syslog;
 mod task;

@@ -16,7 +16,7 @@ use crate::cli::replay::stop_wanted;
 use crate::cli::{Exit, Output, check, input, run as agent_run};
 use crate::config::{self, rooms};
 use crate::lane::Zones;
-use crate::sink::syslog::{Amount, Tally};
+use crate::sink::siem::{Amount, Tally};
 use crate::source::list;
 
 /// No figure a day is made of less event time: two of Calico's flushes.

@@ -180,9 +180,9 @@ impl Report<'_> {
 }
 
 impl Encoder {
-    /// Syslog severity of a record of our own.
-    pub fn severity_of(&self, what: &What) -> u8 {
-        self.config.classes.own(what.own()).syslog_severity
+    /// The kind of a record of our own.
+    pub fn class_of(&self, what: &What) -> &record::Class {
+        self.config.classes.own(what.own())
     }
 
     /// Appends a record of our own, without a syslog header.

@@ -4,19 +4,12 @@
 use std::ops::Range;
 
 use super::target::Framing;
-use crate::lane::Ticket;
+use crate::sink::siem::Seal;
 
 /// Whole messages, one after the other. Its buffers go back to the lane's thread and are used again.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// `None`: records of our own, or of windows that closed, which belong to tickets of before.
-    pub(super) ticket: Option<Ticket>,
-    /// Lines of the ticket. Those that are folded into a window that is still open have no record in this batch.
-    pub(super) lines: u64,
-    /// Number of the ticket among those of the sink, from 1; 0 without one.
-    pub(super) epoch: u64,
-    /// Once this batch is settled, so are the tickets up to this number: none of their lines is in an open window.
-    pub(super) release: u64,
+    pub(super) seal: Seal,
     /// Records of flows in it.
     pub(super) flows: u64,
     /// It took over what a batch without records had to release.
@@ -34,10 +27,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn clear(&mut self) {
-        self.ticket = None;
-        self.lines = 0;
-        self.epoch = 0;
-        self.release = 0;
+        self.seal = Seal::default();
         self.flows = 0;
         self.carries = false;
         self.own = 0;
@@ -53,7 +43,7 @@ impl Batch {
 
     /// Lines wait for it to be settled.
     pub(super) fn matters(&self) -> bool {
-        self.ticket.is_some() || self.flows > 0 || self.carries
+        self.seal.ticket.is_some() || self.flows > 0 || self.carries
     }
 
     /// Nobody misses it: the next heartbeat says more.

@@ -1,7 +1,7 @@
 //! The SIEM: cross-zone flows as records over syslog, by UDP, TCP, TLS, RELP or a local daemon's socket.
 //!
-//! Two halves. [`Syslog`] lives on the lane's thread: it filters, encodes and collects messages in one buffer a batch. One
-//! task on the I/O runtime ([`task`]) connects to one of the receivers, frames and writes, and reads all the time.
+//! Two halves. [`Syslog`] lives on the lane's thread: it filters ([`siem`]), encodes and collects messages in one buffer a
+//! batch ([`writer`]). One task on the I/O runtime ([`task`]) connects to one of the receivers, frames and writes, and reads all the time.
 //!
 //! Promises: a batch is settled by the strongest [`Proof`] that its transport gives. RELP acknowledges each record: what is
 //! not acknowledged stays in memory and is written again, and nothing else. Plain syslog has no acknowledgement, so a
@@ -18,14 +18,12 @@ mod batch;
 mod connect;
 mod header;
 mod link;
-mod measure;
-mod reduce;
 mod relp;
 mod stats;
-mod status;
 mod target;
 mod task;
 mod trial;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -33,32 +31,22 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc as std_mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use connect::{ConnectError, ProbeReport, TlsReport, probe};
 pub use header::HeaderWriter;
-pub use measure::{Amount, Measure, Measured, Tally, measured};
 pub use stats::{Proof, Stats};
-pub use status::Status;
 pub use target::{Framing, Target};
 pub use trial::trial;
+pub use writer::{Syslog, Writer};
 
-use self::batch::Batch;
-use self::header::STATUS;
-use self::measure::Made;
-use self::reduce::{Clock, Reducer};
-use self::status::{Due, Reporter, now_ms};
-use self::task::Command;
-use crate::encode::record::own::{Numbers, Report};
-use crate::encode::record::{self, Classes, Encoder, Filter, Frame, Marks};
-use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
-use crate::model::{Body, Event, Flow};
+use crate::encode::record::{self, Filter};
+use crate::lane::Outcomes;
 use crate::net::tls::{self, TlsConfig, TlsError};
-use crate::sink::dedupe::Seen;
-use crate::sink::rate::{Rates, Why};
-use crate::telemetry::{LaneSnapshot, LaneStats};
+use crate::sink::rate::Rates;
+use crate::sink::siem::{self, Measured, Status};
 
 /// A batch is sealed when the longest record might not fit any more.
 pub const BATCH_BYTES: usize = 64 << 10;
@@ -199,252 +187,17 @@ pub fn sink(config: Config, runtime: &tokio::runtime::Handle, outcomes: Outcomes
     Ok(syslog)
 }
 
-/// The lane thread's half.
-#[derive(Debug)]
-pub struct Syslog {
-    filter: Filter,
-    classes: Arc<Classes>,
-    encoder: Encoder,
-    header: HeaderWriter,
-    max_message: usize,
-    /// Lines of the ticket that comes next, folded ones included.
-    lines: u64,
-    /// How many batches have had a ticket; the lines of now will have the next one.
-    epoch: u64,
-    rates: Option<Box<Reducer>>,
-    /// Each record that was made of flows, for whoever measures.
-    made_of: Option<Vec<Made>>,
-    sequence: u32,
-    /// Records made by this process.
-    made: u64,
-    reporter: Option<Reporter>,
-    cluster: String,
-    node: String,
-    /// The lane's, when it was looked at last.
-    lane: LaneSnapshot,
-    open: Batch,
-    seen: Seen,
-    commands: mpsc::UnboundedSender<Command>,
-    /// Buffers of batches that were written.
-    spares: std_mpsc::Receiver<Batch>,
-    stats: Arc<Stats>,
-    /// Its drop tells the task that nobody is left.
-    _alive: oneshot::Sender<()>,
-}
-
-/// RFC 5424 §7.3.1: `sequenceId` begins again with 1 after this.
-const LAST_SEQUENCE: u32 = i32::MAX.unsigned_abs();
-
-impl Syslog {
-    fn new(
-        config: &Config,
-        commands: mpsc::UnboundedSender<Command>,
-        spares: std_mpsc::Receiver<Batch>,
-        stats: Arc<Stats>,
-        alive: oneshot::Sender<()>,
-    ) -> Self {
-        Self {
-            filter: config.filter.clone(),
-            classes: Arc::clone(&config.record.classes),
-            encoder: Encoder::new(config.record.clone()),
-            header: config.header_writer(),
-            max_message: config.max_message(),
-            lines: 0,
-            epoch: 0,
-            rates: Reducer::new(&config.rates, Clock::Wall),
-            made_of: None,
-            sequence: 0,
-            made: 0,
-            reporter: config.status.as_ref().map(|status| Reporter::new(status, Instant::now(), now_ms())),
-            cluster: config.status.as_ref().map_or_else(String::new, |status| status.cluster.clone()),
-            node: config.hostname.clone(),
-            lane: LaneSnapshot::default(),
-            open: Batch::default(),
-            seen: Seen::default(),
-            commands,
-            spares,
-            stats,
-            _alive: alive,
-        }
-    }
-
-    pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
-    }
-
-    fn next_sequence(&mut self) -> u32 {
-        self.sequence = if self.sequence >= LAST_SEQUENCE { 1 } else { self.sequence + 1 };
-        self.made += 1;
-        self.sequence
-    }
-
-    /// Of this process.
-    fn numbers(&self) -> Numbers {
-        Numbers {
-            sent: self.made.saturating_sub(self.stats.discarded.load(Relaxed)),
-            filtered: self.lane.filtered,
-            suppressed: Why::ALL.iter().map(|why| self.stats.suppressed_by(*why)).sum(),
-            dropped: self.lane.dropped,
-            rewinds: self.stats.rewinds.load(Relaxed),
-            lag_bytes: self.lane.lag_bytes,
-            oldest_seconds: self.lane.oldest_unsettled_ms / 1000,
-        }
-    }
-
-    /// Puts the record of a flow behind what stands in the open batch.
-    fn write(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: usize, marks: Marks) {
-        let sequence = self.next_sequence();
-        let class = &self.classes.all()[class];
-        let batch = &mut self.open;
-        let start = batch.bytes.len();
-        let time = record::event_time_ms(event);
-        let sequence = self.header.write(&mut batch.bytes, class.syslog_severity, time, sequence);
-        let header = batch.bytes.len() - start;
-        let frame = Frame { budget: self.max_message.saturating_sub(header), sequence };
-        self.encoder.encode_marked(event, flow, class, frame, marks, &mut batch.bytes);
-        batch.ends.push(batch.bytes.len());
-        batch.flows += 1;
-        if let Some(made) = &mut self.made_of {
-            made.push(Made::new(event, class, batch.bytes.len() - start));
-        }
-    }
-
-    /// Puts a record of our own behind what stands in the open batch.
-    fn say(&mut self, due: Due) {
-        let sequence = self.next_sequence();
-        let batch = &mut self.open;
-        let start = batch.bytes.len();
-        let severity = self.encoder.severity_of(&due.what);
-        let sequence = self.header.write_as(STATUS, &mut batch.bytes, severity, Some(due.time_ms), sequence);
-        let budget = self.max_message.saturating_sub(batch.bytes.len() - start);
-        let report = Report { cluster: &self.cluster, node: &self.node, time_ms: due.time_ms, what: due.what };
-        self.encoder.write_own(&report, Frame { budget, sequence }, &mut batch.bytes);
-        batch.ends.push(batch.bytes.len());
-        batch.own = batch.own.max(due.number);
-    }
-
-    /// Says all this at once, unless there are lines that go in a moment anyway.
-    fn say_all(&mut self, due: Vec<Due>) {
-        for due in due {
-            self.say(due);
-        }
-        if self.lines == 0 && self.open.records() > 0 {
-            self.hand_over(None);
-        }
-    }
-
-    /// Hands the open batch over and gives its octets.
-    fn hand_over(&mut self, ticket: Option<Ticket>) -> usize {
-        let first = self.rates.as_ref().and_then(|rates| rates.first_epoch());
-        self.hand_over_of(ticket, first)
-    }
-
-    /// `first`: number of the earliest ticket of which a line is in an open window.
-    fn hand_over_of(&mut self, ticket: Option<Ticket>, first: Option<u64>) -> usize {
-        let mut batch = std::mem::replace(&mut self.open, self.spares.try_recv().unwrap_or_default());
-        batch.ticket = ticket;
-        if ticket.is_some() {
-            self.epoch += 1;
-            batch.epoch = self.epoch;
-            batch.lines = std::mem::take(&mut self.lines);
-        }
-        batch.release = first.map_or(self.epoch, |first| first - 1);
-        let bytes = batch.bytes.len();
-        self.stats.unsent_bytes.fetch_add(bytes, Relaxed);
-        self.tell(Command::Send(batch));
-        bytes
-    }
-
-    /// A lane whose task has died settles nothing any more; the process ends by the task's own panic.
-    fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-}
-
-impl Sink for Syslog {
-    /// A receiver cannot be asked what it has: there is nothing to remember.
-    fn recall(&mut self, _memory: Memory) {
-        let start = self.reporter.as_mut().map(Reporter::start);
-        self.say_all(start.into_iter().collect());
-    }
-
-    fn note(&self) -> Option<Arc<str>> {
-        None
-    }
-
-    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
-        let Body::Flow(flow) = event.body else { return Taken::Filtered };
-        if !self.filter.takes(event) {
-            return Taken::Filtered;
-        }
-        let Some(class) = self.classes.of(event) else { return Taken::Filtered };
-        let class = class.index;
-        if self.seen.is_another_trace(flow) {
-            return Taken::Filtered;
-        }
-        match self.rates.take() {
-            None => {
-                self.write(event, flow, class, Marks::default());
-                self.lines += 1;
-                Taken::Kept
-            }
-            Some(mut rates) => {
-                let taken = self.reduce(&mut rates, event, flow, class);
-                self.rates = Some(rates);
-                taken
-            }
-        }
-    }
-
-    fn fill(&self) -> Fill {
-        let lines = usize::try_from(self.lines).unwrap_or(usize::MAX);
-        Fill { lines, full: lines > 0 && self.open.bytes.len() + self.max_message > BATCH_BYTES }
-    }
-
-    fn seal(&mut self, ticket: Ticket) -> usize {
-        self.seen.clear();
-        self.stats.truncated.store(self.encoder.truncated(), Relaxed);
-        self.stats.sanitised.store(self.encoder.sanitised(), Relaxed);
-        self.hand_over(Some(ticket))
-    }
-
-    fn abandon(&mut self) {
-        self.seen.clear();
-        self.lines = 0;
-        if let Some(rates) = &mut self.rates {
-            rates.forget();
-        }
-        self.stats.discarded.fetch_add(self.open.records() as u64, Relaxed);
-        self.open.clear();
-        self.tell(Command::Abandon);
-        let settled = self.stats.own_settled.load(Relaxed);
-        let again = self.reporter.as_mut().map(|reporter| reporter.again(settled, Instant::now()));
-        self.say_all(again.unwrap_or_default());
-    }
-
-    fn tend(&mut self, numbers: &LaneStats) {
-        self.lane = numbers.snapshot();
-        self.tend_rates();
-        let (connected, numbers) = (self.stats.current().is_some(), self.numbers());
-        let Some(reporter) = &mut self.reporter else { return };
-        reporter.forget(self.stats.own_settled.load(Relaxed));
-        let due = reporter.due(Instant::now(), now_ms(), connected, self.stats.take_outages(), numbers);
-        self.say_all(due);
-    }
-
-    fn finish(&mut self) {
-        self.finish_rates();
-        let numbers = self.numbers();
-        let stop = self.reporter.as_ref().map(|reporter| reporter.stop(now_ms(), numbers));
-        self.say_all(stop.into_iter().collect());
-        self.tell(Command::Finish);
-    }
-
-    /// What was written costs no memory any more, although it is settled only when its window has passed: so there is no
-    /// bound on it, and all the more on what is not written.
-    fn in_flight_limit(&self) -> usize {
-        let room = self.stats.unsent_bytes.load(Relaxed) < UNSENT_LIMIT;
-        let in_budget = self.rates.as_ref().is_none_or(|rates| rates.may_read());
-        if room && in_budget { usize::MAX } else { 0 }
-    }
+/// A destination that is only measured.
+pub fn measured(config: &Config, outcomes: Outcomes) -> Measured<Writer> {
+    let stats = Arc::new(Stats::new(&config.name, &config.targets));
+    let (commands, mut received) = mpsc::unbounded_channel();
+    let (_, spares) = std_mpsc::channel();
+    let (alive, gone) = oneshot::channel();
+    let half = Syslog::new(config, commands, spares, Arc::clone(&stats), alive);
+    let drain = move || {
+        let _behind = &gone;
+        while received.try_recv().is_ok() {}
+        stats.unsent_bytes.store(0, Relaxed);
+    };
+    siem::measured(half, &config.rates, Box::new(drain), outcomes)
 }

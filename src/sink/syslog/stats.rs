@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::target::Target;
-use crate::encode::record::own::Outage;
-use crate::sink::rate::Why;
+use crate::sink::siem;
 
 /// What stands for it that a settled record was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,26 +57,13 @@ pub struct Stats {
     pub disconnects: AtomicU64,
     /// Connections to another receiver than the one before.
     pub switches: AtomicU64,
-    /// Times that the lane was told to read again.
-    pub rewinds: AtomicU64,
     /// Records in which something was cut or left out.
     pub truncated: AtomicU64,
     /// Records in which a character was replaced.
     pub sanitised: AtomicU64,
     /// Sealed and not yet written; over RELP, not yet acknowledged.
     pub unsent_bytes: AtomicUsize,
-    /// Lines that were held back on purpose; they count as filtered.
-    suppressed: [AtomicU64; Why::ALL.len()],
-    /// Windows of aggregation that are open.
-    pub open_windows: AtomicU64,
-    /// Of them, closed before their time, for want of room.
-    pub early_windows: AtomicU64,
-    /// Records that were made and never written, since the lane makes them again.
-    pub(super) discarded: AtomicU64,
-    /// Highest number of a record of our own that is settled.
-    pub(super) own_settled: AtomicU64,
-    /// Outages that ended and are not told yet.
-    outages: Mutex<Vec<Outage>>,
+    pub siem: siem::Stats,
     /// The receiver that records go to, or [`NOBODY`].
     current: AtomicUsize,
     last: AtomicUsize,
@@ -98,16 +84,10 @@ impl Stats {
             tls_errors: AtomicU64::new(0),
             disconnects: AtomicU64::new(0),
             switches: AtomicU64::new(0),
-            rewinds: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             sanitised: AtomicU64::new(0),
             unsent_bytes: AtomicUsize::new(0),
-            suppressed: Default::default(),
-            open_windows: AtomicU64::new(0),
-            early_windows: AtomicU64::new(0),
-            discarded: AtomicU64::new(0),
-            own_settled: AtomicU64::new(0),
-            outages: Mutex::default(),
+            siem: siem::Stats::default(),
             current: AtomicUsize::new(NOBODY),
             last: AtomicUsize::new(NOBODY),
             last_error: Mutex::new(None),
@@ -136,23 +116,6 @@ impl Stats {
 
     pub(super) fn disconnected(&self) {
         self.current.store(NOBODY, Relaxed);
-    }
-
-    /// Lines that were held back for this reason.
-    pub fn suppressed_by(&self, why: Why) -> u64 {
-        self.suppressed[why as usize].load(Relaxed)
-    }
-
-    pub(super) fn suppressed(&self, why: Why) {
-        self.suppressed[why as usize].fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn outage(&self, outage: Outage) {
-        self.outages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outage);
-    }
-
-    pub(super) fn take_outages(&self) -> Vec<Outage> {
-        std::mem::take(&mut *self.outages.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     pub(super) fn set_error(&self, error: Option<String>) {

@@ -15,11 +15,10 @@ use super::batch::Batch;
 use super::connect::{ConnectError, connect};
 use super::link::{Broken, Event, Link};
 use super::stats::Proof;
-use super::status::now_ms;
 use super::{Config, Stats, UNSENT_LIMIT};
-use crate::encode::record::own::Outage;
 use crate::lane::{Outcomes, Settled, Ticket};
 use crate::net::receivers::Receivers;
+use crate::sink::siem::{Away, Seal};
 use crate::sink::task::{maybe, until};
 use crate::telemetry::Complaint;
 
@@ -39,7 +38,7 @@ pub(super) enum Command {
 struct Sent {
     /// As [`Batch::matters`].
     matters: bool,
-    /// As [`Batch::release`].
+    /// As [`Seal::release`].
     release: u64,
     /// As [`Batch::own`].
     own: u64,
@@ -50,27 +49,6 @@ struct Sent {
 
 /// A try to connect to one of the receivers, by its place in the order of preference.
 type Connecting = Pin<Box<dyn Future<Output = (usize, Result<Link, ConnectError>)> + Send>>;
-
-/// The time without a connection, if there is none. A moment between two that follow each other is as good as none.
-#[derive(Debug, Default)]
-struct Away {
-    /// Unix milliseconds.
-    since_ms: Option<i64>,
-    /// Records that went out before and are not settled.
-    repeated: u64,
-}
-
-impl Away {
-    fn begin(&mut self, repeated: u64) {
-        self.since_ms.get_or_insert_with(now_ms);
-        self.repeated += repeated;
-    }
-
-    fn end(&mut self) -> Option<Outage> {
-        let Self { since_ms, repeated } = std::mem::take(self);
-        Some(Outage { from_ms: since_ms?, until_ms: now_ms(), lag_bytes: 0, repeated })
-    }
-}
 
 struct Task {
     config: Arc<Config>,
@@ -157,7 +135,7 @@ pub(super) async fn run(
         rewinding: false,
         finishing: false,
         parked: false,
-        away: Away { since_ms: Some(now_ms()), repeated: 0 },
+        away: Away::from_now(),
     };
     loop {
         // Commands first: an abandon voids what stands before it.
@@ -210,8 +188,8 @@ impl Task {
             Command::Finish if self.rewinding => {}
             Command::Send(batch) => {
                 self.parked = false;
-                if let Some(ticket) = batch.ticket {
-                    self.tickets.push_back((batch.epoch, ticket, batch.lines));
+                if let Seal { ticket: Some(ticket), epoch, lines, .. } = batch.seal {
+                    self.tickets.push_back((epoch, ticket, lines));
                 }
                 match batch.records() {
                     0 => self.without_records(batch),
@@ -301,10 +279,8 @@ impl Task {
         tracing::info!(siem = self.config.name, receiver = %self.config.targets[receiver], peer = %link.report,
             "connected to the SIEM");
         self.stats.connects.fetch_add(1, Relaxed);
-        if let (Some(outage), Some(status)) = (self.away.end(), &self.config.status)
-            && outage.seconds() >= status.outage_after().as_secs()
-        {
-            self.stats.outage(outage);
+        if let Some(outage) = self.away.end(self.config.status.as_ref()) {
+            self.stats.siem.outage(outage);
         }
         self.stats.connected_to(receiver);
         self.stats.set_error(None);
@@ -351,7 +327,7 @@ impl Task {
         // A link without acknowledgements writes batches whole and in order.
         let Some(batch) = self.queue.pop_front() else { return };
         let written = (batch.records() - batch.acknowledged) as u64;
-        let (matters, release, own) = (batch.matters(), batch.release, batch.own);
+        let (matters, release, own) = (batch.matters(), batch.seal.release, batch.own);
         self.window.push_back(Sent { matters, release, own, written, at: Instant::now() });
         self.window_records += written;
         self.give_back(batch);
@@ -369,7 +345,7 @@ impl Task {
                 break;
             }
             let Some(batch) = self.queue.pop_front() else { break };
-            self.settle(batch.release, batch.own);
+            self.settle(batch.seal.release, batch.own);
             self.give_back(batch);
         }
     }
@@ -397,7 +373,7 @@ impl Task {
 
     /// A batch is settled, and with it the tickets that wait for nothing else.
     fn settle(&mut self, release: u64, own: u64) {
-        self.stats.own_settled.fetch_max(own, Relaxed);
+        self.stats.siem.own_settled.fetch_max(own, Relaxed);
         while let Some((_, ticket, delivered)) = self.tickets.pop_front_if(|(epoch, ..)| *epoch <= release) {
             self.outcomes.settled(Settled { ticket, delivered, rejected: 0, dropped: 0 });
         }
@@ -405,11 +381,11 @@ impl Task {
 
     /// A batch without a record: all its lines stand in open windows, or their records went before it.
     fn without_records(&mut self, batch: Batch) {
-        let release = batch.release;
+        let release = batch.seal.release;
         self.give_back(batch);
         match (self.queue.back_mut(), self.window.back_mut()) {
             (Some(last), _) => {
-                last.release = last.release.max(release);
+                last.seal.release = last.seal.release.max(release);
                 last.carries = true;
             }
             (None, Some(last)) => last.release = last.release.max(release),
@@ -499,7 +475,7 @@ impl Task {
         self.finishing = false;
         self.discard(|_| true);
         self.rewinding = true;
-        self.stats.rewinds.fetch_add(1, Relaxed);
+        self.stats.siem.rewinds.fetch_add(1, Relaxed);
         self.outcomes.rewind();
     }
 
@@ -547,7 +523,7 @@ impl Task {
     }
 
     fn give_back(&mut self, mut batch: Batch) {
-        self.stats.discarded.fetch_add(batch.unwritten() as u64, Relaxed);
+        self.stats.siem.discarded.fetch_add(batch.unwritten() as u64, Relaxed);
         let bytes = batch.bytes.len();
         let before = self.stats.unsent_bytes.fetch_sub(bytes, Relaxed);
         if before >= UNSENT_LIMIT && before - bytes < UNSENT_LIMIT {

@@ -40,7 +40,7 @@ fn records(config: &Config, cluster: &str, time_ms: i64) -> Batch {
     let mut batch = Batch::default();
     for (what, sequence) in own::tests().zip(1..) {
         let start = batch.bytes.len();
-        let severity = encoder.severity_of(&what);
+        let severity = encoder.class_of(&what).syslog_severity;
         let sequence = header.write(&mut batch.bytes, severity, Some(time_ms), sequence);
         let budget = config.max_message().saturating_sub(batch.bytes.len() - start);
         let report = Report { cluster, node: &config.hostname, time_ms, what };

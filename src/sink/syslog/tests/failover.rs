@@ -35,7 +35,7 @@ fn what_the_first_had_within_the_window_is_sent_to_the_next() {
     let mut socket = accept(&first);
     (1..=2).for_each(|port| is_deny_to(&frame(&mut socket), port, port.into()));
     nobody(&second);
-    assert_eq!(lane.sink.stats.current(), Some(0));
+    assert_eq!(lane.sink.writer.stats.current(), Some(0));
     drop(first);
     drop(socket);
     assert!(matches!(lane.wake(), Wake::Rewind));
@@ -43,13 +43,13 @@ fn what_the_first_had_within_the_window_is_sent_to_the_next() {
     let tickets = [lane.send(1), lane.send(2)];
     let mut socket = accept(&second);
     (1..=2).for_each(|port| is_deny_to(&frame(&mut socket), port, u32::from(port) + 2));
-    assert_eq!((lane.sink.stats.current(), lane.sink.stats.switches.load(Relaxed)), (Some(1), 1));
+    assert_eq!((lane.sink.writer.stats.current(), lane.sink.writer.stats.switches.load(Relaxed)), (Some(1), 1));
     lane.sink.finish();
     assert_eq!(socket.read(&mut [0]).unwrap(), 0);
     drop(socket);
     tickets.iter().for_each(|ticket| lane.settled(*ticket, 1));
     assert!(matches!(lane.wake(), Wake::Finished));
-    assert_eq!(lane.sink.stats.settled_by(Proof::Closed), 2);
+    assert_eq!(lane.sink.writer.stats.settled_by(Proof::Closed), 2);
 }
 
 /// A load balancer with nothing behind it takes every connection and ends it.
@@ -89,12 +89,12 @@ fn records_go_back_to_a_first_receiver_that_answered_twice() {
         lane.nothing_yet();
         drop(socket);
         lane.settled(ticket, 1);
-        assert_eq!(lane.sink.stats.settled_by(Proof::Closed), 1);
+        assert_eq!(lane.sink.writer.stats.settled_by(Proof::Closed), 1);
         back
     };
     lane.send(2);
     is_deny_to(&frame(&mut socket), 2, 2);
-    assert_eq!((lane.sink.stats.current(), lane.sink.stats.switches.load(Relaxed)), (Some(0), 1));
+    assert_eq!((lane.sink.writer.stats.current(), lane.sink.writer.stats.switches.load(Relaxed)), (Some(0), 1));
     nobody(&second);
     lane.nothing_yet();
 }
@@ -144,7 +144,10 @@ fn a_connection_is_made_again_at_its_age_and_what_it_had_is_proved() {
     lane.settled(ticket, 1);
     lane.send(2);
     is_deny_to(&frame(&mut accept(&listener)), 2, 2);
-    assert_eq!((lane.sink.stats.disconnects.load(Relaxed), lane.sink.stats.rewinds.load(Relaxed)), (0, 0));
+    assert_eq!(
+        (lane.sink.writer.stats.disconnects.load(Relaxed), lane.sink.writer.stats.siem.rewinds.load(Relaxed)),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -179,5 +182,5 @@ fn a_stream_socket_of_a_local_daemon_takes_lines() {
     drop(socket);
     lane.settled(ticket, 1);
     assert!(matches!(lane.wake(), Wake::Finished));
-    assert_eq!(lane.sink.stats.settled_by(Proof::Closed), 1);
+    assert_eq!(lane.sink.writer.stats.settled_by(Proof::Closed), 1);
 }

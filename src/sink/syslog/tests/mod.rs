@@ -2,9 +2,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 
+use super::writer::LAST_SEQUENCE;
 use super::*;
-use crate::lane::{Settled, Wake};
-use crate::model::{Action, End, EndpointType, FileKey, Flow, LineId, Origin, Reporter, Text, ZonePair};
+use crate::lane::{Memory, Settled, Sink as _, Taken, Ticket, Wake};
+use crate::model::{Action, Body, End, EndpointType, Event, FileKey, Flow, LineId, Origin, Reporter, Text, ZonePair};
 
 mod failover;
 mod reduce;
@@ -78,8 +79,8 @@ impl Lane {
     #[track_caller]
     fn wait(&self, what: &str, mut is_so: impl FnMut(&Stats) -> bool) {
         let begun = std::time::Instant::now();
-        while !is_so(&self.sink.stats) {
-            assert!(begun.elapsed() < SOON, "waited in vain for {what}: {:?}", self.sink.stats);
+        while !is_so(&self.sink.writer.stats) {
+            assert!(begun.elapsed() < SOON, "waited in vain for {what}: {:?}", self.sink.writer.stats);
             std::thread::yield_now();
         }
     }
@@ -238,7 +239,7 @@ fn a_receiver_that_is_away_holds_the_lane_at_its_limit() {
     drop(listener);
     let mut lane = Lane::new(target.clone(), |_| {});
     lane.wait("a failed try", |stats| stats.connect_errors.load(Relaxed) > 1);
-    assert!(lane.sink.stats.last_error().unwrap().contains("check that the receiver listens"));
+    assert!(lane.sink.writer.stats.last_error().unwrap().contains("check that the receiver listens"));
     let mut sealed = 0;
     while lane.sink.in_flight_limit() > 0 {
         while !lane.sink.fill().full {
@@ -247,7 +248,7 @@ fn a_receiver_that_is_away_holds_the_lane_at_its_limit() {
         }
         lane.seal();
     }
-    let unsent = lane.sink.stats.unsent_bytes.load(Relaxed);
+    let unsent = lane.sink.writer.stats.unsent_bytes.load(Relaxed);
     assert!((UNSENT_LIMIT..UNSENT_LIMIT + BATCH_BYTES).contains(&unsent), "{unsent}");
     // Nothing was written, so nothing can be lost: no rewind, and everything arrives when the receiver comes.
     lane.nothing_yet();
@@ -274,7 +275,7 @@ fn a_short_run_says_its_start_and_its_stop() {
     let (listener, target) = listen();
     drop(listener);
     let Target::Tcp { port, .. } = target else { unreachable!() };
-    let status = Status { cluster: "c".to_owned(), heartbeat: NEVER };
+    let status = Status { cluster: "c".to_owned(), node: "node-a1".to_owned(), heartbeat: NEVER };
     let mut lane = Lane::new(target.clone(), |config| config.status = Some(status));
     lane.sink.recall(Memory::Nothing);
     let ticket = lane.send(7);
@@ -343,7 +344,7 @@ fn datagrams_are_one_record_each_and_settle_unconfirmed() {
     lane.sink.finish();
     lane.settled(ticket, 2);
     assert!(matches!(lane.wake(), Wake::Finished));
-    assert_eq!(lane.sink.stats.settled_by(Proof::None), 2);
+    assert_eq!(lane.sink.writer.stats.settled_by(Proof::None), 2);
 }
 
 #[test]
@@ -374,7 +375,7 @@ fn a_local_daemon_is_sent_datagrams() {
 fn the_sequence_begins_again_with_one() {
     let (listener, target) = listen();
     let mut lane = Lane::new(target, |_| {});
-    lane.sink.sequence = LAST_SEQUENCE - 1;
+    lane.sink.writer.sequence = LAST_SEQUENCE - 1;
     lane.send(1);
     lane.send(2);
     let mut socket = accept(&listener);

@@ -8,20 +8,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Command, Config, Stats, Syslog, Target};
+use super::super::batch::Batch;
+use super::super::task::Command;
+use super::super::{Config, Stats, Syslog, Target};
 use crate::encode::record::{Connections, Filter, Flows};
-use crate::lane::{Before, Sink as _, Taken, Ticket};
-use crate::model::flow::{Action, Reporter};
-use crate::model::{Body, End, Event, FileKey, Flow, LineId, Origin, ZonePair};
-use crate::sink::rate::{Aggregate, Eps, Key, Limit, Rates, Why};
-
-/// One line of the log: who, when (seconds), bytes.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    who: u8,
-    at: i64,
-    bytes: u64,
-}
+use crate::lane::{Sink as _, Taken, Ticket};
+use crate::sink::rate::{Eps, Key, Limit, Rates, Why};
+use crate::sink::siem::traffic::{Line, aggregate, lines, offer, truth};
 
 /// What the lane and the task do between lines.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +27,6 @@ enum Step {
     Rewind,
 }
 
-const ORIGIN: i64 = 1_700_000_000;
-
 struct World {
     sink: Syslog,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -46,7 +37,7 @@ struct World {
     /// Ticket → up to which line it goes.
     ends: BTreeMap<u64, usize>,
     next_ticket: u64,
-    batches: VecDeque<super::super::Batch>,
+    batches: VecDeque<Batch>,
     settled: Vec<Ticket>,
     settled_lines: u64,
     /// By who: connections and bytes in settled records.
@@ -86,23 +77,7 @@ impl World {
 
     fn read(&mut self) -> Option<Taken> {
         let line = *self.lines.get(self.next)?;
-        let end = |name: String| End { namespace: Some(name.into()), ..End::default() };
-        let flow = Flow {
-            start_time: Some(ORIGIN + line.at - 10),
-            end_time: Some(ORIGIN + line.at),
-            source: end(format!("who-{}", line.who)),
-            action: Some(if line.who % 3 == 2 { Action::Deny } else { Action::Allow }),
-            reporter: Some(Reporter { dst: true, ..Reporter::default() }),
-            bytes_in: Some(line.bytes),
-            bytes_out: Some(0),
-            num_flows: Some(2),
-            ..Flow::default()
-        };
-        let id = LineId::new(flow.end_time, FileKey(1), self.next as u64, &self.next.to_be_bytes());
-        let offset = self.next as u64;
-        let origin = Origin { cluster: "c", node: "n", path: None, offset, id, read_at_ms: None };
-        let zones = Some(ZonePair { source: "a", dest: "b" });
-        let taken = self.sink.add(&Event { origin, body: Body::Flow(&flow), zones }, Before::Never);
+        let taken = offer(&mut self.sink, self.next, line);
         self.next += 1;
         self.take();
         Some(taken)
@@ -122,12 +97,12 @@ impl World {
     fn take(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             let Command::Send(batch) = command else { continue };
-            if let Some(ticket) = batch.ticket {
-                self.tickets.push_back((batch.epoch, ticket, batch.lines));
+            if let Some(ticket) = batch.seal.ticket {
+                self.tickets.push_back((batch.seal.epoch, ticket, batch.seal.lines));
             }
             match (batch.records(), self.batches.back_mut()) {
-                (0, Some(last)) => last.release = last.release.max(batch.release),
-                (0, None) => self.release(batch.release),
+                (0, Some(last)) => last.seal.release = last.seal.release.max(batch.seal.release),
+                (0, None) => self.release(batch.seal.release),
                 _ => self.batches.push_back(batch),
             }
         }
@@ -154,7 +129,7 @@ impl World {
             *seen = (seen.0 + number("cnt"), seen.1 + number("in"));
             self.records += 1;
         }
-        self.release(batch.release);
+        self.release(batch.seal.release);
     }
 
     fn rewind(&mut self) {
@@ -174,27 +149,6 @@ impl World {
             self.settle();
         }
     }
-}
-
-fn aggregate(max_keys: usize) -> Aggregate {
-    Aggregate {
-        window: Duration::from_secs(60),
-        grace: Duration::from_secs(10),
-        by: vec![Key::SourceNamespace],
-        max_keys,
-    }
-}
-
-fn lines() -> impl Strategy<Value = Vec<Line>> {
-    let line = (0u8..6, 0i64..20, 0i64..40, 0u64..1000);
-    proptest::collection::vec(line, 1..200).prop_map(|parts| {
-        let mut now = 0;
-        let line = |(who, step, late, bytes)| {
-            now += step;
-            Line { who, at: now - late, bytes }
-        };
-        parts.into_iter().map(line).collect()
-    })
 }
 
 fn steps(rewinds: bool) -> impl Strategy<Value = Vec<Step>> {
@@ -220,10 +174,6 @@ fn play(rates: Rates, lines: Vec<Line>, steps: &[Step]) -> World {
     }
     world.end();
     world
-}
-
-fn truth(lines: &[Line]) -> (u64, u64) {
-    (lines.len() as u64 * 2, lines.iter().map(|line| line.bytes).sum())
 }
 
 fn total(world: &World) -> (u64, u64) {
@@ -269,7 +219,7 @@ fn check(rates: Rates, lines: &[Line], kept: usize, held: [u64; 3]) {
         count += usize::from(taken == Taken::Kept);
     }
     assert_eq!(count, kept);
-    assert_eq!(Why::ALL.map(|why| world.sink.stats().suppressed_by(why)), held);
+    assert_eq!(Why::ALL.map(|why| world.sink.stats().siem.suppressed_by(why)), held);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_record_is_settled_by_its_acknowledgement_alone() {
     lane.nothing_yet();
     peer.acknowledge(3);
     lane.settled(tickets[1], 1);
-    assert_eq!(lane.sink.stats.settled_by(Proof::Acknowledged), 2);
+    assert_eq!(lane.sink.writer.stats.settled_by(Proof::Acknowledged), 2);
     lane.sink.finish();
     assert_eq!(peer.frame(), (4, "close".to_owned(), String::new()));
     peer.say("4 rsp 0\n0 serverclose 0\n");
@@ -115,7 +115,7 @@ fn what_is_not_acknowledged_is_sent_again() {
         lane.settled(ticket, 2);
         peer.acknowledge(3);
         lane.settled(next, 1);
-        assert_eq!(lane.sink.stats.rewinds.load(Relaxed), 0);
+        assert_eq!(lane.sink.writer.stats.siem.rewinds.load(Relaxed), 0);
         lane.wait("no memory in use", |stats| stats.unsent_bytes.load(Relaxed) == 0);
     }
 }
@@ -129,7 +129,7 @@ fn a_receiver_that_acknowledges_nothing_is_left() {
     deaf.record(1);
     let mut peer = Peer::accept(&listener);
     peer.record(1);
-    assert!(lane.sink.stats.disconnects.load(Relaxed) == 1);
+    assert!(lane.sink.writer.stats.disconnects.load(Relaxed) == 1);
     peer.acknowledge(2);
     lane.settled(ticket, 1);
 }
@@ -160,6 +160,6 @@ fn a_receiver_without_relp_is_told_so() {
     let mut socket = super::accept(&listener);
     socket.write_all(b"220 mail.example.com ESMTP\r\n").unwrap();
     lane.wait("the reason", |stats| stats.last_error().is_some());
-    let error = lane.sink.stats.last_error().unwrap();
+    let error = lane.sink.writer.stats.last_error().unwrap();
     assert!(error.contains("does not speak RELP"), "{error}");
 }

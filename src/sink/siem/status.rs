@@ -17,31 +17,32 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// What a destination is told of its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Of the records.
+    /// Of the records, as is the node.
     pub cluster: String,
+    pub node: String,
     /// Zero: no heartbeat; the other records are sent all the same.
     pub heartbeat: Duration,
 }
 
 impl Status {
     /// No connection for so long is an outage, and worth a record.
-    pub(super) fn outage_after(&self) -> Duration {
+    fn outage_after(&self) -> Duration {
         if self.heartbeat.is_zero() { OUTAGE } else { self.heartbeat }
     }
 }
 
 /// A record to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Due {
+pub(in crate::sink) struct Due {
     /// Of those that are made again until they are settled, ascending from 1; 0: not one of them.
-    pub(super) number: u64,
+    pub(in crate::sink) number: u64,
     /// Unix milliseconds.
-    pub(super) time_ms: i64,
-    pub(super) what: What,
+    pub(in crate::sink) time_ms: i64,
+    pub(in crate::sink) what: What,
 }
 
 #[derive(Debug)]
-pub(super) struct Reporter {
+pub(in crate::sink) struct Reporter {
     heartbeat: Duration,
     since_ms: i64,
     next_beat: Instant,
@@ -51,12 +52,13 @@ pub(super) struct Reporter {
     lag_away: u64,
 }
 
-pub(super) fn now_ms() -> i64 {
+/// By the clock.
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
 impl Reporter {
-    pub(super) fn new(status: &Status, now: Instant, now_ms: i64) -> Self {
+    pub(in crate::sink) fn new(status: &Status, now: Instant, now_ms: i64) -> Self {
         Self {
             heartbeat: status.heartbeat,
             since_ms: now_ms,
@@ -67,12 +69,12 @@ impl Reporter {
         }
     }
 
-    pub(super) fn start(&mut self) -> Due {
+    pub(in crate::sink) fn start(&mut self) -> Due {
         self.keep(self.since_ms, What::Start)
     }
 
     /// What is to be said now, if anything. `outages` are those that ended since the last call.
-    pub(super) fn due(
+    pub(in crate::sink) fn due(
         &mut self,
         now: Instant,
         now_ms: i64,
@@ -99,24 +101,24 @@ impl Reporter {
         due
     }
 
-    pub(super) fn stop(&self, now_ms: i64, numbers: Numbers) -> Due {
+    pub(in crate::sink) fn stop(&self, now_ms: i64, numbers: Numbers) -> Due {
         Due { number: 0, time_ms: now_ms, what: What::Stop { since_ms: self.since_ms, numbers } }
     }
 
     /// What was made and may not have come, for a new connection. The next heartbeat is due at once.
-    pub(super) fn again(&mut self, settled: u64, now: Instant) -> Vec<Due> {
+    pub(in crate::sink) fn again(&mut self, settled: u64, now: Instant) -> Vec<Due> {
         self.forget(settled);
         self.next_beat = now;
         self.unsettled.iter().cloned().collect()
     }
 
     /// Those up to this number have come.
-    pub(super) fn forget(&mut self, settled: u64) {
+    pub(in crate::sink) fn forget(&mut self, settled: u64) {
         self.unsettled.retain(|due| due.number > settled);
     }
 
     /// A record that is made again until it is settled.
-    pub(super) fn keep(&mut self, time_ms: i64, what: What) -> Due {
+    pub(in crate::sink) fn keep(&mut self, time_ms: i64, what: What) -> Due {
         let due = Due { number: self.next_number, time_ms, what };
         self.next_number += 1;
         if self.unsettled.len() >= MOST_UNSETTLED {
@@ -127,12 +129,41 @@ impl Reporter {
     }
 }
 
+/// The time without a connection, if there is none. A moment between two that follow each other is as good as none.
+#[derive(Debug, Default)]
+pub(in crate::sink) struct Away {
+    /// Unix milliseconds.
+    since_ms: Option<i64>,
+    /// Records that went out before and are not settled.
+    repeated: u64,
+}
+
+impl Away {
+    /// From the start of the process on.
+    pub(in crate::sink) fn from_now() -> Self {
+        Self { since_ms: Some(now_ms()), repeated: 0 }
+    }
+
+    pub(in crate::sink) fn begin(&mut self, repeated: u64) {
+        self.since_ms.get_or_insert_with(now_ms);
+        self.repeated += repeated;
+    }
+
+    /// There is one again; gives the time without, if it is worth a record.
+    pub(in crate::sink) fn end(&mut self, status: Option<&Status>) -> Option<Outage> {
+        let Self { since_ms, repeated } = std::mem::take(self);
+        let outage = Outage { from_ms: since_ms?, until_ms: now_ms(), lag_bytes: 0, repeated };
+        (outage.seconds() >= status?.outage_after().as_secs()).then_some(outage)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn reporter(heartbeat: u64, now: Instant) -> Reporter {
-        Reporter::new(&Status { cluster: "c".to_owned(), heartbeat: Duration::from_secs(heartbeat) }, now, 1_000)
+        let heartbeat = Duration::from_secs(heartbeat);
+        Reporter::new(&Status { cluster: "c".to_owned(), node: "n".to_owned(), heartbeat }, now, 1_000)
     }
 
     /// At these seconds, connected or not: at which is there a heartbeat?

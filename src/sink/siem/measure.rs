@@ -6,21 +6,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
-
 use super::reduce::{Clock, Reducer};
-use super::{Command, Config, Stats, Syslog};
+use super::{LaneHalf, RecordWriter};
 use crate::encode::record::{Class, event_time_ms};
 use crate::lane::{Before, Fill, Memory, Outcomes, Settled, Sink, Taken, Ticket};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Body, Event};
+use crate::sink::rate::Rates;
 use crate::telemetry::LaneStats;
 
 /// Minutes of event time that are told apart: two years. Later ones still count in the sums.
 const MINUTES: usize = 1 << 20;
 const MINUTE_MS: i64 = 60_000;
 
-/// Records, and their octets: header and record, without the transport's framing.
+/// Records, and their octets as the destination counts them: of syslog header and record, without the transport's framing;
+/// of a Splunk collector the body of the event, without its envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
     pub records: u64,
@@ -119,27 +119,28 @@ impl Measure {
     }
 }
 
-pub struct Measured {
-    inner: Syslog,
-    received: mpsc::UnboundedReceiver<Command>,
+pub struct Measured<W> {
+    inner: LaneHalf<W>,
+    /// Takes what was handed over.
+    drain: Box<dyn FnMut() + Send>,
     outcomes: Outcomes,
     measure: Measure,
-    _alive: oneshot::Receiver<()>,
 }
 
-/// The sink of a destination that is only measured. Nothing is opened: neither a connection nor a certificate.
-pub fn measured(config: &Config, outcomes: Outcomes) -> Measured {
-    let stats = Arc::new(Stats::new(&config.name, &config.targets));
-    let (commands, received) = mpsc::unbounded_channel();
-    let (_, spares) = std::sync::mpsc::channel();
-    let (alive, gone) = oneshot::channel();
-    let mut inner = Syslog::new(config, commands, spares, stats, alive);
+/// The sink of a destination that is only measured, of a half with nobody behind it but `drain`. Nothing is opened: neither
+/// a connection nor a certificate.
+pub fn measured<W: RecordWriter>(
+    mut inner: LaneHalf<W>,
+    rates: &Rates,
+    drain: Box<dyn FnMut() + Send>,
+    outcomes: Outcomes,
+) -> Measured<W> {
     inner.made_of = Some(Vec::new());
-    inner.rates = Reducer::new(&config.rates, Clock::Events);
-    Measured { inner, received, outcomes, measure: Measure::default(), _alive: gone }
+    inner.rates = Reducer::new(rates, Clock::Events);
+    Measured { inner, drain, outcomes, measure: Measure::default() }
 }
 
-impl Measured {
+impl<W: RecordWriter> Measured<W> {
     pub fn measure(&self) -> Measure {
         self.measure.clone()
     }
@@ -150,12 +151,12 @@ impl Measured {
         for made in self.inner.made_of.iter_mut().flat_map(|made| made.drain(..)) {
             tally.count(&made);
         }
-        while self.received.try_recv().is_ok() {}
-        self.inner.stats.unsent_bytes.store(0, std::sync::atomic::Ordering::Relaxed);
+        drop(tally);
+        (self.drain)();
     }
 }
 
-impl Sink for Measured {
+impl<W: RecordWriter> Sink for Measured<W> {
     fn recall(&mut self, memory: Memory) {
         self.inner.recall(memory);
     }

@@ -2,14 +2,14 @@
 //!
 //! A line that is folded into a window belongs to its ticket like any other. Its ticket is settled when the record of every
 //! window that holds one of its lines is settled: each batch says up to which ticket that is so once it is settled itself
-//! ([`Batch::release`](super::batch::Batch)), and batches are settled in their order. So nothing is lost when the process
+//! ([`Seal::release`](super::Seal)), and batches are settled in their order. So nothing is lost when the process
 //! dies with open windows: their lines are read again. What may happen then is that a window which had been sent is built
 //! again from those of its lines that were not settled: it comes a second time, with smaller sums.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::status::now_ms;
-use super::{BATCH_BYTES, Syslog, UNSENT_LIMIT};
+use super::{LaneHalf, RecordWriter, now_ms};
 use crate::encode::record::own::{self, What};
 use crate::encode::record::{Marks, event_time_ms};
 use crate::lane::Taken;
@@ -73,10 +73,10 @@ impl Reducer {
     }
 
     /// Whether the budget lets more be read; one whose flows give way never keeps the lane.
-    pub(super) fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self, now_ms: i64) -> bool {
         match &self.budget {
             Some((eps, _)) if eps.suppress => true,
-            Some(_) => !self.is_used_up(now_ms()),
+            Some(_) => !self.is_used_up(now_ms),
             None => true,
         }
     }
@@ -142,19 +142,19 @@ fn lock(budget: &std::sync::Mutex<Budget>) -> std::sync::MutexGuard<'_, Budget> 
     budget.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-impl Syslog {
+impl<W: RecordWriter> LaneHalf<W> {
     /// What becomes of a flow that the filter takes.
     pub(super) fn reduce(&mut self, rates: &mut Reducer, event: &Event<'_>, flow: &Flow<'_>, class: usize) -> Taken {
         let now = (Instant::now(), now_ms());
         // Without a time of its own it is as good as of now.
         let time_ms = event_time_ms(event).unwrap_or(now.1);
         if let Some(why) = rates.holds_back(event, flow, time_ms, now) {
-            self.stats.suppressed(why);
+            self.writer.stats().suppressed(why);
             return Taken::Filtered;
         }
         self.lines += 1;
         let Some(folder) = &mut rates.folder else {
-            self.write(event, flow, class, rates.marks(flow, 1));
+            self.write(event, flow, class, rates.marks(flow, 1), 1);
             rates.spend();
             return Taken::Kept;
         };
@@ -167,27 +167,30 @@ impl Syslog {
     }
 
     fn write_folded(&mut self, rates: &Reducer, folded: &Folded) {
-        folded.with(|event, flow| self.write(event, flow, folded.class, rates.marks(flow, folded.lines)));
+        folded.with(|event, flow| {
+            self.write(event, flow, folded.class, rates.marks(flow, folded.lines), folded.lines);
+        });
         rates.spend();
     }
 
     /// Writes windows that are over, as long as there is room for them.
     fn close_due(&mut self, rates: &mut Reducer, now: Instant) {
-        while self.stats.unsent_bytes.load(std::sync::atomic::Ordering::Relaxed) < UNSENT_LIMIT
+        while self.writer.has_room()
             && let Some(folded) = rates.folder.as_mut().and_then(|folder| folder.pop_due(now))
         {
             self.write_folded(rates, &folded);
             self.part(rates);
         }
         if let Some(folder) = &rates.folder {
-            self.stats.open_windows.store(folder.open() as u64, std::sync::atomic::Ordering::Relaxed);
-            self.stats.early_windows.store(folder.early(), std::sync::atomic::Ordering::Relaxed);
+            let stats = self.writer.stats();
+            stats.open_windows.store(folder.open() as u64, Relaxed);
+            stats.early_windows.store(folder.early(), Relaxed);
         }
     }
 
     /// Many windows may be over at once: a full batch goes without a ticket, which comes with the next one.
     fn part(&mut self, rates: &Reducer) {
-        if self.open.bytes.len() + self.max_message > BATCH_BYTES {
+        if self.writer.is_full() {
             self.hand_over_of(None, rates.first_epoch());
         }
     }
@@ -215,7 +218,7 @@ impl Syslog {
 
     fn tell_of(&mut self, summaries: Vec<Suppressed>) {
         let mut due = Vec::new();
-        if let Some(reporter) = &mut self.reporter {
+        if let Some((_, reporter)) = &mut self.told {
             due.extend(summaries.into_iter().map(|held| {
                 let what = own::Suppressed {
                     from_ms: held.from_ms,
