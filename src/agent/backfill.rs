@@ -165,7 +165,7 @@ impl Backfill {
         let (name, outcomes) = (sink.name.clone(), Outcomes::new(wake.clone()));
         let source = source(config, &name, &sink.hosts.join(" "))?;
         if config.dry_run {
-            let sink = DryRun::new(|_: &Event<'_>| true, outcomes);
+            let sink = DryRun { outcomes, lines: 0 };
             return self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes));
         }
         let sink = elastic::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
@@ -203,9 +203,9 @@ impl Backfill {
         let outcomes = Outcomes::new(wake.clone());
         let source = source(config, &name, &sink.receivers())?;
         if config.dry_run {
-            let (filter, classes) = (sink.filter, sink.cef.classes);
-            let sink = DryRun::new(move |event| filter.takes(event) && classes.of(event).is_some(), outcomes);
-            return self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes));
+            let sink = splunk::measured(&sink, outcomes);
+            let told = Told::Measure(sink.measure());
+            return self.start_lane(name, config, zones, (source, sink), told, (wake, wakes));
         }
         let sink = splunk::sink(sink, &self.runtime.handle, outcomes).map_err(AgentError::from)?;
         self.start_lane(name, config, zones, (source, sink), Told::Nothing, (wake, wakes))
@@ -389,35 +389,29 @@ impl<K: Sink> Sink for Windowed<K> {
         self.inner.finish();
     }
 
+    fn tend(&mut self, numbers: &LaneStats) {
+        self.inner.tend(numbers);
+    }
+
     fn in_flight_limit(&self) -> usize {
         self.inner.in_flight_limit()
     }
 }
 
-/// Counts what would be sent.
-struct DryRun<F> {
-    takes: F,
+/// Counts what Elasticsearch would be sent: everything.
+struct DryRun {
     outcomes: Outcomes,
     lines: usize,
 }
 
-impl<F: Fn(&Event<'_>) -> bool + Send> DryRun<F> {
-    fn new(takes: F, outcomes: Outcomes) -> Self {
-        Self { takes, outcomes, lines: 0 }
-    }
-}
-
-impl<F: Fn(&Event<'_>) -> bool + Send> Sink for DryRun<F> {
+impl Sink for DryRun {
     fn recall(&mut self, _memory: Memory) {}
 
     fn note(&self) -> Option<Arc<str>> {
         None
     }
 
-    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
-        if !(self.takes)(event) {
-            return Taken::Filtered;
-        }
+    fn add(&mut self, _event: &Event<'_>, _before: Before) -> Taken {
         self.lines += 1;
         Taken::Kept
     }

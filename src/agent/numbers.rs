@@ -269,6 +269,13 @@ pub fn splunk(lane: &str, stats: &Arc<splunk::Stats>) -> Vec<Sample> {
             f64::from(u8::from(stats.held().is_some())),
         ),
     ];
+    samples.push(gauge(
+        "tidegate_splunk_held_bytes",
+        "Compressed batches that are not settled, and a little for each",
+        stats.held_bytes.load(Relaxed) as f64,
+    ));
+    let names = ["tidegate_splunk_suppressed_lines", "tidegate_splunk_open_windows", "tidegate_splunk_early_windows"];
+    samples.extend(reduced(lane, names, &stats.siem));
     samples.extend(splunk::Proof::ALL.map(|proof| {
         let help = "Events settled, by what proves that they arrived";
         counter("tidegate_splunk_settled_events", help, stats.settled_by(proof)).label("proof", proof.as_str())

@@ -1,7 +1,7 @@
 //! Sending dead letters again.
 //!
-//! The letters go through the Elasticsearch sink as they stand, under their ids, so that what was delivered otherwise
-//! meets itself there. One file of letters at a time: what is delivered leaves the file, what is refused again stays in
+//! The letters go through their lane's sink as they stand, under their ids: in Elasticsearch what was delivered otherwise
+//! meets itself. One file of letters at a time: what is delivered leaves the file, what is refused again stays in
 //! its place with the new reason and time. The sink puts refused ones into a folder of the replay's own first, from where
 //! they come into the file with its next replacement. So at any moment a letter stands in its file, old or new, or is
 //! delivered; a replay that was killed sends at most the letters of the last [`COMMIT_INTERVAL`] once more.
@@ -20,7 +20,7 @@ use super::{AgentError, Runtime};
 use crate::lane::{Before, ExitOnPanic, Memory, Outcomes, Sink, Ticket, Wake};
 use crate::model::{Body, Event, LineId, Origin, RawLine};
 use crate::sink::dead_letter::{self, DeadLetterError, Fate, Found, Line, Lock, Rewriting, Segment, WhenFull};
-use crate::sink::elastic;
+use crate::sink::{elastic, splunk};
 
 /// Files are replaced this often while their letters are sent.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,10 +45,32 @@ impl Pick {
     }
 }
 
+/// Whom letters go to, with the dead letter that they are taken from.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    Elastic(Box<elastic::Config>),
+    Splunk(Box<splunk::Config>),
+}
+
+impl Peer {
+    pub fn dead_letter(&self) -> &dead_letter::Config {
+        match self {
+            Self::Elastic(sink) => &sink.dead_letter,
+            Self::Splunk(sink) => &sink.dead_letter,
+        }
+    }
+
+    pub fn dead_letter_mut(&mut self) -> &mut dead_letter::Config {
+        match self {
+            Self::Elastic(sink) => &mut sink.dead_letter,
+            Self::Splunk(sink) => &mut sink.dead_letter,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The sink, with the dead letter whose letters are sent.
-    pub sink: elastic::Config,
+    pub peer: Peer,
     pub pick: Pick,
     /// How long the peer may decide nothing.
     pub timeout: Duration,
@@ -62,8 +84,8 @@ pub struct Counts {
     pub picked: u64,
     pub picked_bytes: u64,
     pub delivered: u64,
-    /// Of these, there already.
-    pub duplicates: u64,
+    /// Of these, there already; `None`: the peer cannot say.
+    pub duplicates: Option<u64>,
     /// Refused again: they stay, with the new reason.
     pub refused: u64,
     /// No JSON object, or no id of ours: they stay as they are.
@@ -94,7 +116,9 @@ pub enum ReplayError {
     #[error(transparent)]
     DeadLetter(#[from] DeadLetterError),
     #[error("sinks.elasticsearch: {0}")]
-    Sink(#[from] elastic::Error),
+    Elastic(#[from] elastic::Error),
+    #[error("sinks.siem: {0}")]
+    Splunk(#[from] splunk::SplunkError),
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
@@ -130,7 +154,7 @@ fn sendable<'a>(letter: &'a Line<'_>) -> Option<(LineId, &'a str)> {
 
 /// Sends the letters. `look` is shown the numbers several times a second and says whether to stop.
 pub fn replay(config: &Config, mut look: impl FnMut(&Counts) -> bool) -> Result<(End, Counts), ReplayError> {
-    let dir = config.sink.dead_letter.dir.clone();
+    let dir = config.peer.dead_letter().dir.clone();
     let segments = list(&dir)?;
     if segments.is_empty() {
         return Ok((End::Done, Counts::default()));
@@ -207,8 +231,6 @@ struct Sent {
     settled: bool,
 }
 
-type Encode = fn(&Event<'_>, &mut Vec<u8>);
-
 /// The letter's own document.
 fn as_it_stands(event: &Event<'_>, out: &mut Vec<u8>) {
     if let Body::Raw(raw) = event.body {
@@ -216,11 +238,26 @@ fn as_it_stands(event: &Event<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// A sink, and where its peer says what it had.
+type Opened = (Box<dyn Sink>, Option<Arc<elastic::Stats>>);
+
+fn open(peer: Peer, runtime: &Runtime, outcomes: Outcomes) -> Result<Opened, ReplayError> {
+    match peer {
+        Peer::Elastic(config) => {
+            let sink = elastic::sink_of(*config, &runtime.handle, outcomes, as_it_stands)?;
+            let stats = sink.stats();
+            Ok((Box::new(sink), Some(stats)))
+        }
+        Peer::Splunk(config) => Ok((Box::new(splunk::verbatim(*config, &runtime.handle, outcomes)?), None)),
+    }
+}
+
 struct Replay<'a> {
     config: &'a Config,
     work: &'a Work,
-    sink: elastic::ElasticSink<Encode>,
-    stats: Arc<elastic::Stats>,
+    sink: Box<dyn Sink>,
+    /// Where the peer says what it had.
+    stats: Option<Arc<elastic::Stats>>,
     wakes: Receiver<Wake>,
     sent: VecDeque<Sent>,
     next: u64,
@@ -233,16 +270,17 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(config: &'a Config, work: &'a Work, runtime: &Runtime, counts: Counts) -> Result<Self, ReplayError> {
         let (sender, wakes) = channel();
-        let mut sink = config.sink.clone();
-        sink.dead_letter.dir.clone_from(&work.refused);
+        let mut peer = config.peer.clone();
+        let refused = peer.dead_letter_mut();
+        refused.dir.clone_from(&work.refused);
         // No more than the letters of one file come there.
-        (sink.dead_letter.max_size, sink.dead_letter.when_full) = (u64::MAX, WhenFull::Hold);
-        let mut sink = elastic::sink_of(sink, &runtime.handle, Outcomes::new(sender), as_it_stands as Encode)?;
+        (refused.max_size, refused.when_full) = (u64::MAX, WhenFull::Hold);
+        let (mut sink, stats) = open(peer, runtime, Outcomes::new(sender))?;
         sink.recall(Memory::Nothing);
         Ok(Self {
             config,
             work,
-            stats: sink.stats(),
+            stats,
             sink,
             wakes,
             sent: VecDeque::new(),
@@ -256,7 +294,7 @@ impl<'a> Replay<'a> {
 
     fn run(&mut self, segments: &[Segment], look: &mut impl FnMut(&Counts) -> bool) -> Result<End, ReplayError> {
         let _guard = ExitOnPanic;
-        let dir = self.config.sink.dead_letter.dir.clone();
+        let dir = self.config.peer.dead_letter().dir.clone();
         for segment in segments {
             if self.stopping.is_some() {
                 break;
@@ -412,7 +450,7 @@ impl<'a> Replay<'a> {
 
     fn count(&mut self) {
         let counts = &mut self.counts;
-        counts.duplicates = self.stats.duplicate_documents.get();
+        counts.duplicates = self.stats.as_ref().map(|stats| stats.duplicate_documents.get());
         counts.left = counts.picked.saturating_sub(counts.delivered + counts.refused + counts.unsendable);
     }
 

@@ -189,6 +189,7 @@ fn configure(args: &Args, config: &config::Config, items: Vec<list::Item>) -> an
         lane.insert_str(0, "backfill-");
         sink.dead_letter.dir.set_file_name(&*lane);
         sink.dead_letter.lane.clone_from(lane);
+        sink.status = None;
     }
     let elasticsearch = rooms::elastic(config).filter(|_| wants(rooms::ELASTICSEARCH_LANE)).map(|mut sink| {
         // A flood of refused old lines must not fill the agent's dead letter, which would hold its lane.

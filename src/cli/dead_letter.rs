@@ -17,8 +17,7 @@ use crate::sink::dead_letter::{Found, Line, Segment, lines, segments};
 /// Show what was refused for good, by reason
 ///
 /// Reads the dead letter in the state directory and changes nothing; it may run beside the agent. The Elasticsearch lane
-/// and Splunk HTTP Event Collectors have dead letters; over syslog nothing is refused. `tidegate replay` sends those of
-/// Elasticsearch again.
+/// and Splunk HTTP Event Collectors have dead letters; over syslog nothing is refused. `tidegate replay` sends them again.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  $ tidegate dead-letter -c /etc/tidegate/tidegate.yaml\n  \
     $ tidegate dead-letter --state-dir /var/lib/tidegate --reason document_parsing_exception --show 5 -o json | jq .document")]

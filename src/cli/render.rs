@@ -1,11 +1,13 @@
 //! `tidegate render`: flow lines in, records as they would stand on the wire out.
 //!
 //! Nothing is sent. A destination of a configuration file, or a profile and a format given here, says what a record looks
-//! like; [`syslog::Config`] of that destination gives header, filter and limits, so what is printed is what its lane sends.
-//! There are no batches here, so of lines that differ only in their policy trace each has its record.
+//! like; its sink's own configuration gives header or envelope, filter and limits, so what is printed is what its lane sends.
+//! There are no batches here, so of lines that differ only in their policy trace each has its record, and no windows, so
+//! `aggregate`, `limit`, `sample` and `eps` are left aside.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,16 +20,19 @@ use super::lines::Lines;
 use super::{Exit, Output, check, dictionary, input};
 use crate::config::shape::{Format, Header, Profile};
 use crate::config::{Config, Input, Origin, Override, Surroundings, What, rooms};
-use crate::encode::record::{Class, Classes, Connections, Encoder, Explained, Filter, Flows, Frame, event_time_ms};
+use crate::encode::record::{
+    self, Class, Classes, Connections, Encoder, Explained, Filter, Flows, Frame, Marks, event_time_ms,
+};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Body, Event, Flow};
-use crate::sink::syslog;
+use crate::sink::{splunk, syslog};
 
 /// Print flow lines as the records a SIEM would get
 ///
-/// Reads files, or standard input, and writes one record a line, its syslog header included. Of a stream, the framing is
-/// left out. Flows that give no record are left out as well; --explain says why. Lines that are no flows are skipped with
-/// a message. Exit code 4: some lines were skipped.
+/// Reads files, or standard input, and writes one record a line, its syslog header included; for a Splunk collector the
+/// whole event object. Of a stream, the framing is left out. aggregate, limit, sample and eps of the destination are not
+/// applied: each flow is a record here. Flows that give no record are left out as well; --explain says why. Lines that are
+/// no flows are skipped with a message. Exit code 4: some lines were skipped.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  $ tidegate render --profile qradar --zones zones.yaml flows.log\n  \
     $ tail -n 20 flows.log | tidegate render -c tidegate.yaml --destination soc --explain")]
@@ -56,7 +61,7 @@ pub struct Args {
     #[arg(long, value_parser = parse::<Header>, conflicts_with = "config")]
     header: Option<Header>,
 
-    /// Write the record alone, without its syslog header
+    /// Write the record alone, without its syslog header or its event object
     #[arg(long)]
     message: bool,
 
@@ -134,7 +139,10 @@ fn input(args: &Args, matches: &ArgMatches) -> Input {
     let mut overrides = Vec::new();
     if args.config.is_none() {
         // Nothing is connected to. A stream, since datagrams would bound the record's length.
-        let mut url = "tcp://receiver.invalid?name=render".to_owned();
+        let mut url = match args.profile {
+            Some(Profile::SplunkHec) => "splunk+https://receiver.invalid?name=render&token_env=NONE".to_owned(),
+            _ => "tcp://receiver.invalid?name=render".to_owned(),
+        };
         let mut add = |key: &str, word: Option<Value>| {
             if let Some(Value::String(word)) = word {
                 url.push_str(&format!("&{key}={word}"));
@@ -160,29 +168,117 @@ fn input(args: &Args, matches: &ArgMatches) -> Input {
     }
 }
 
-fn destination(config: &Config, name: Option<&str>) -> anyhow::Result<syslog::Config> {
+/// Where records would go.
+enum Destination {
+    Syslog(Box<syslog::Config>),
+    Splunk(Box<splunk::Config>),
+}
+
+fn destination(config: &Config, name: Option<&str>) -> anyhow::Result<Destination> {
     let names = || config.sinks.siem.iter().map(|siem| siem.name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut all = rooms::syslog(config).into_iter().map(|(_, sink)| sink);
+    let syslog =
+        rooms::syslog(config).into_iter().map(|(_, sink)| (sink.name.clone(), Destination::Syslog(sink.into())));
+    let splunk =
+        rooms::splunk(config).into_iter().map(|(_, sink)| (sink.name.clone(), Destination::Splunk(sink.into())));
+    let mut all: Vec<_> = syslog.chain(splunk).collect();
     let found = match name {
-        Some(name) => all.find(|sink| sink.name == name),
-        None if all.len() == 1 => all.next(),
+        Some(name) => all.into_iter().find(|(other, _)| other == name),
+        None if all.len() == 1 => all.pop(),
         None => None,
     };
     match (found, name) {
-        (Some(sink), _) => Ok(sink),
+        (Some((_, sink)), _) => Ok(sink),
         (None, _) if config.sinks.siem.is_empty() => anyhow::bail!("the configuration has no SIEM destination"),
         (None, Some(name)) => anyhow::bail!("no SIEM destination is named {name:?}; there are {}", names()),
         (None, None) => anyhow::bail!("there are several SIEM destinations; give --destination, one of {}", names()),
     }
 }
 
+/// How a record stands on the wire.
+enum Form {
+    Message {
+        encoder: Box<Encoder>,
+        header: Option<syslog::HeaderWriter>,
+        max_message: usize,
+        sequence: u32,
+    },
+    Object {
+        encoder: Box<splunk::EventEncoder>,
+        /// Of an event that is a CEF record.
+        cef: Option<Box<Encoder>>,
+        max_record: usize,
+        /// Only what stands in it.
+        alone: bool,
+    },
+}
+
+impl Form {
+    fn message(sink: &syslog::Config, alone: bool) -> Self {
+        Self::Message {
+            encoder: Box::new(Encoder::new(sink.record.clone())),
+            header: (!alone).then(|| sink.header_writer()),
+            max_message: sink.max_message(),
+            sequence: 0,
+        }
+    }
+
+    fn object(sink: &splunk::Config, alone: bool) -> Self {
+        let cef = record::Config { format: record::Format::Cef, ..sink.cef.clone() };
+        Self::Object {
+            encoder: Box::new(sink.encoder()),
+            cef: (sink.format == splunk::Format::Cef).then(|| Box::new(Encoder::new(cef))),
+            max_record: sink.cef.max_record,
+            alone,
+        }
+    }
+
+    /// Appends the record. Gives where its body begins and ends, and what it was made for.
+    fn write(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, out: &mut Vec<u8>) -> (Range<usize>, Frame) {
+        let start = out.len();
+        match self {
+            Self::Message { encoder, header, max_message, sequence } => {
+                *sequence += 1;
+                let time = event_time_ms(event);
+                let number =
+                    header.as_ref().and_then(|header| header.write(out, class.syslog_severity, time, *sequence));
+                let body = out.len();
+                let frame = Frame { budget: max_message.saturating_sub(body - start), sequence: number };
+                encoder.encode_flow(event, flow, class, frame, out);
+                (body..out.len(), frame)
+            }
+            Self::Object { encoder, cef, max_record, alone } => {
+                let frame = Frame { budget: *max_record, sequence: None };
+                if let (Some(cef), true) = (cef, *alone) {
+                    cef.encode_flow(event, flow, class, frame, out);
+                    return (start..out.len(), frame);
+                }
+                let octets = encoder.encode(event, flow, class, Marks::default(), out);
+                // Its brace closes the object.
+                let end = out.len() - 1;
+                let mut body = end.saturating_sub(octets)..end;
+                if *alone {
+                    out.truncate(end);
+                    out.drain(start..body.start);
+                    body = start..out.len();
+                }
+                (body, frame)
+            }
+        }
+    }
+
+    /// What knows where the keys of a record come from.
+    fn explainer(&self) -> Option<&Encoder> {
+        match self {
+            Self::Message { encoder, .. } => Some(encoder),
+            Self::Object { cef, .. } => cef.as_deref(),
+        }
+    }
+}
+
 struct Renderer {
     filter: Filter,
     classes: Arc<Classes>,
-    encoder: Encoder,
-    header: Option<syslog::HeaderWriter>,
-    max_message: usize,
-    sequence: u32,
+    form: Form,
     explain: Option<Output>,
     /// Where each fact comes from.
     dictionary: dictionary::Record,
@@ -190,14 +286,15 @@ struct Renderer {
 }
 
 impl Renderer {
-    fn new(args: &Args, destination: &syslog::Config) -> anyhow::Result<Self> {
+    fn new(args: &Args, destination: &Destination) -> anyhow::Result<Self> {
+        let (filter, classes, form) = match destination {
+            Destination::Syslog(sink) => (&sink.filter, &sink.record.classes, Form::message(sink, args.message)),
+            Destination::Splunk(sink) => (&sink.filter, &sink.cef.classes, Form::object(sink, args.message)),
+        };
         Ok(Self {
-            filter: destination.filter.clone(),
-            classes: Arc::clone(&destination.record.classes),
-            encoder: Encoder::new(destination.record.clone()),
-            header: (!args.message).then(|| destination.header_writer()),
-            max_message: destination.max_message(),
-            sequence: 0,
+            filter: filter.clone(),
+            classes: Arc::clone(classes),
+            form,
             explain: args.explain.then_some(args.output),
             dictionary: dictionary::record()?,
             text: Vec::new(),
@@ -220,14 +317,8 @@ impl Renderer {
             }
             return true;
         };
-        self.sequence += 1;
         let start = self.text.len();
-        let sequence = self.header.as_ref().and_then(|header| {
-            header.write(&mut self.text, class.syslog_severity, event_time_ms(event), self.sequence)
-        });
-        let body = self.text.len();
-        let frame = Frame { budget: self.max_message.saturating_sub(body - start), sequence };
-        self.encoder.encode_flow(event, flow, class, frame, &mut self.text);
+        let (body, frame) = self.form.write(event, flow, class, &mut self.text);
         match self.explain {
             Some(form) => self.explain(event, flow, class, frame, (start, body), form),
             None => self.text.push(b'\n'),
@@ -241,14 +332,14 @@ impl Renderer {
         flow: &Flow<'_>,
         class: &Class,
         frame: Frame,
-        (start, body): (usize, usize),
+        (start, body): (usize, Range<usize>),
         form: Output,
     ) {
         let record = String::from_utf8_lossy(&self.text[start..]).into_owned();
-        let mut keys = self.encoder.explain(event, flow, class, frame);
-        let mut facts: Vec<Fact> = keys.drain(..).map(|explained| self.fact(explained)).collect();
+        let keys = self.form.explainer().map(|encoder| encoder.explain(event, flow, class, frame));
+        let mut facts: Vec<Fact> = keys.into_iter().flatten().map(|explained| self.fact(explained)).collect();
         if facts.is_empty() {
-            facts = document(&self.text[body..]);
+            facts = document(&self.text[body]);
         }
         self.text.truncate(start);
         match form {

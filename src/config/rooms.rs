@@ -75,7 +75,7 @@ pub fn splunk(config: &Config) -> Vec<(String, splunk::Config)> {
     let collector = |siem: &Siem| {
         let (shape, lane) = (siem.splunk.as_ref()?, siem_lane(siem));
         let sink = collector(siem, shape, &url(siem)?, dead_letter(&shape.dead_letter, &config.state_dir, &lane))?;
-        Some((lane, sink))
+        Some((lane, splunk::Config { status: status(config, siem), ..sink }))
     };
     config.sinks.siem.iter().filter_map(collector).collect()
 }
@@ -102,6 +102,7 @@ fn collector(
         ecs: ecs::Config { process_args: process_args(siem.process_args), ..ecs::Config::default() },
         cef: record(siem),
         filter: filter(siem),
+        rates: rates(siem),
         acknowledgement: match shape.acknowledgement {
             shape::Acknowledgement::Auto => splunk::Acknowledgement::Auto,
             shape::Acknowledgement::Required => splunk::Acknowledgement::Required,
@@ -441,7 +442,9 @@ mod tests {
         assert!(super::syslog(&config).is_empty());
         let (_, got) = splunk(&config).remove(0);
         let (token, letters) = (SecretRef::Env("T".into()), got.dead_letter.clone());
-        let own = splunk::Config::new("", vec!["https://hec:8088".to_owned()], token, letters);
+        let mut own = splunk::Config::new("", vec!["https://hec:8088".to_owned()], token, letters);
+        let (cluster, node) = (config.cluster.clone(), config.node.clone());
+        own.status = Some(Status { cluster, node, heartbeat: Duration::from_secs(60) });
         assert_eq!(format!("{got:?}"), format!("{own:?}"));
         assert_eq!(got.dead_letter.dir, Path::new("/var/lib/tidegate/dead-letter/siem-"));
     }

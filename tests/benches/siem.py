@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The SIEM lane as a whole over TLS: read, decode, classify, encode, frame, encrypt, to a receiver that throws away.
+"""The SIEM lane as a whole over TLS: read, decode, classify, encode, frame, encrypt, to a receiver that throws away. --siem
+holds further keys of the destination.
 
-usage: siem.py [--agent PATH] [--lines N] [--scheme tls|tcp|relp]
+usage: siem.py [--agent PATH] [--lines N] [--scheme tls|tcp|relp|splunk+http|splunk+https] [--siem JSON]
 
 Prints one JSON line: CPU-seconds of the whole process, records a CPU-second, peak memory. Needs openssl and Linux.
 """
@@ -30,6 +31,8 @@ def receive(listener, context, scheme):
             connection = context.wrap_socket(connection, server_side=True)
         if scheme == "relp":
             answer(connection)
+        if scheme.startswith("splunk"):
+            collect(connection)
         buffer = bytearray(1 << 18)
         while connection.recv_into(buffer):
             pass
@@ -55,11 +58,34 @@ def answer(connection):
         connection.sendall(b"%s rsp %d %s\n" % (txnr, len(data), data))
 
 
+def collect(connection):
+    """A HTTP Event Collector that has everything indexed at once."""
+    stream = connection.makefile("rb", buffering=1 << 18)
+    taken = 0
+    while line := stream.readline():
+        path, length = line.split()[1], 0
+        while (header := stream.readline().strip()) != b"":
+            name, value = header.split(b":", 1)
+            if name.lower() == b"content-length":
+                length = int(value)
+        body = stream.read(length)
+        if path.startswith(b"/services/collector/event"):
+            said = {"text": "Success", "code": 0, "ackId": taken}
+            taken += 1
+        elif path.startswith(b"/services/collector/ack"):
+            said = {"acks": {str(ack): True for ack in json.loads(body)["acks"]}}
+        else:
+            said = {"text": "HEC is healthy", "code": 17}
+        said = json.dumps(said).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "quick/tidegate")
     parser.add_argument("--lines", type=int, default=200_000)
-    parser.add_argument("--scheme", choices=("tls", "tcp", "relp"), default="tls")
+    parser.add_argument("--scheme", choices=("tls", "tcp", "relp", "splunk+http", "splunk+https"), default="tls")
+    parser.add_argument("--siem", type=json.loads, default={}, metavar="JSON")
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     subprocess.run([sys.executable, HERE / "gen_flows.py", str(args.lines), folder / "flows.log"], check=True)
@@ -70,11 +96,14 @@ def main():
             [(letter, f'{{namespace: "{letter}*"}}') for letter in "abcdefghijklm"] +
             [("pods", '{namespace: "*"}'), ("public", "{public: true}"), ("private", "{public: false}")]))
     context, tls = None, {}
-    if args.scheme == "tls":
+    if args.scheme in ("tls", "splunk+https"):
         subprocess.run([HERE.parent / "siem/gen-certs.sh", folder], check=True, stdout=subprocess.DEVNULL)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.pem", folder / "server.key")
         tls = {"tls": {"ca_file": str(folder / "ca.pem")}}
+    if args.scheme.startswith("splunk"):
+        (folder / "token").write_text("token")
+        tls["splunk"] = {"token": {"file": str(folder / "token")}}
     listener = socket.create_server(("127.0.0.1", 0))
     receiver = os.fork()
     if receiver == 0:
@@ -86,7 +115,7 @@ def main():
     (folder / "tidegate.json").write_text(json.dumps({
         "cluster": "bench", "node": "bench", "sources": [{"path": str(folder / "flows.log")}],
         "zones": str(folder / "zones.yaml"), "state_dir": str(folder / "state"), "listen": "127.0.0.1:0",
-        "sinks": {"siem": [{"name": "bench", "url": url, "connections": "both", **tls}]}}))
+        "sinks": {"siem": [{"name": "bench", "url": url, "connections": "both", **tls, **args.siem}]}}))
     log = folder / "agent.log"
     try:
         with open(log, "wb") as out:

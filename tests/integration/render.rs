@@ -78,6 +78,13 @@ fn each_profile_and_format_has_its_form() {
     begins(&["--profile", "splunk-sc4s"], &format!("{modern} CEF:0|"), &[]);
     begins(&["--profile", "elastic"], &format!("{modern} CEF:0|"), &[]);
     begins(&["--profile", "rsyslog"], &format!("{modern} @cee: {{\"@timestamp\":"), &[]);
+    let object = "{\"time\":1767225900.000,\"host\":\"test-node\",\"source\":\"tidegate\",\"sourcetype\":\"calico:flow";
+    begins(
+        &["--profile", "splunk-hec"],
+        &format!("{object}\",\"fields\":{{\"src_zone\":"),
+        &["\"event\":{\"@timestamp\""],
+    );
+    begins(&["--profile", "splunk-hec", "--format", "cef"], &format!("{object}:cef\","), &["\"event\":\"CEF:0|"]);
     begins(&["--profile", "rsyslog", "--format", "cef"], &format!("{modern} CEF:0|"), &[]);
     begins(
         &["--format", "ecs-json", "--header", "rfc3164-tagged"],

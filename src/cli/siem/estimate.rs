@@ -75,7 +75,10 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
         zones.store(Some(Arc::new(table)));
     }
     let config = configure(args, &loaded.config)?;
-    let targets: Vec<String> = config.siem.iter().map(|(_, sink)| sink.receivers()).collect();
+    // In the order of the lanes.
+    let syslog = config.siem.iter().map(|(_, sink)| (sink.receivers(), Counted::Messages));
+    let splunk = config.splunk.iter().map(|(_, sink)| (sink.receivers(), Counted::Events));
+    let targets: Vec<(String, Counted)> = syslog.chain(splunk).collect();
     let (signals, started) = (agent_run::signals()?, Instant::now());
     let mut progress = Progress::start("estimate", args.progress, "warn");
     let run = Backfill::start(config, &zones)?;
@@ -105,11 +108,9 @@ pub fn run(args: &Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::Config> {
-    let mut siem = rooms::syslog(config);
-    if siem.is_empty() {
-        anyhow::bail!(
-            "no SIEM destination over syslog is configured; write sinks.siem into the file, or give --siem URL"
-        );
+    let (mut siem, mut splunk) = (rooms::syslog(config), rooms::splunk(config));
+    if siem.is_empty() && splunk.is_empty() {
+        anyhow::bail!("no SIEM destination is configured; write sinks.siem into the file, or give --siem URL");
     }
     let names: Vec<&str> = config.sinks.siem.iter().map(|siem| siem.name.as_str()).collect();
     if let Some(other) = args.destination.iter().find(|name| !names.contains(&name.as_str())) {
@@ -117,11 +118,10 @@ fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::C
     }
     // What is counted is what flows become: a heartbeat a minute is nothing beside it.
     siem.iter_mut().for_each(|(_, sink)| sink.status = None);
+    splunk.iter_mut().for_each(|(_, sink)| sink.status = None);
     let wanted = |name: &String| args.destination.is_empty() || args.destination.contains(name);
-    for (lane, _) in rooms::splunk(config).iter().filter(|(_, sink)| wanted(&sink.name)) {
-        eprintln!("{lane}: events of a Splunk HTTP Event Collector are not estimated");
-    }
     siem.retain(|(_, sink)| wanted(&sink.name));
+    splunk.retain(|(_, sink)| wanted(&sink.name));
     let listing = list::find(&args.files).map_err(|errors| {
         errors.iter().for_each(|(path, error)| eprintln!("{}: {error}", path.display()));
         anyhow::anyhow!("some of the files cannot be found")
@@ -145,7 +145,7 @@ fn configure(args: &Args, config: &config::Config) -> anyhow::Result<backfill::C
         fresh: true,
         elasticsearch: None,
         siem,
-        splunk: Vec::new(),
+        splunk,
         progress: (PathBuf::new(), String::new()),
         purpose: String::new(),
     })
@@ -161,9 +161,28 @@ struct Report {
     top: usize,
 }
 
+/// What the bytes of a destination are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// Of syslog: header and record.
+    Messages,
+    /// Of a Splunk collector: what stands in `event`, by which Splunk is paid.
+    Events,
+}
+
+impl Counted {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "syslog header and record, without the transport's framing",
+            Self::Events => "bodies of events before compression, without their envelope and indexed fields",
+        }
+    }
+}
+
 struct Destination {
     lane: String,
     target: String,
+    counted: Counted,
     lines: u64,
     not_flows: u64,
     filtered: u64,
@@ -228,10 +247,11 @@ fn sorted<K: Ord>(items: impl Iterator<Item = (K, Amount)>) -> Vec<(K, Amount)> 
 }
 
 impl Report {
-    fn new(looks: &[Look], targets: &[String], top: usize, took: Duration) -> Self {
-        let destination = |(look, target): (&Look, &String)| Destination {
+    fn new(looks: &[Look], targets: &[(String, Counted)], top: usize, took: Duration) -> Self {
+        let destination = |(look, (target, counted)): (&Look, &(String, Counted))| Destination {
             lane: look.name.clone(),
             target: target.clone(),
+            counted: *counted,
             lines: look.numbers.read,
             not_flows: look.numbers.undecodable,
             filtered: look.numbers.filtered,
@@ -296,7 +316,7 @@ impl Destination {
             writeln!(out)?;
         }
         if let Some(bytes) = self.bytes_per_record() {
-            writeln!(out, "  bytes a record      {bytes:.0}")?;
+            writeln!(out, "  bytes a record      {bytes:.0} ({})", self.counted.as_str())?;
         }
         if let (Some(records), Some(bytes)) = (self.per_day(records), self.per_day(octets)) {
             writeln!(
@@ -333,6 +353,7 @@ impl Destination {
             "filtered": self.filtered,
             "records": records,
             "bytes": octets,
+            "bytes_are": self.counted.as_str(),
             "first_event": span.map(|(first, _)| time(first / 1000)),
             "last_event": span.map(|(_, last)| time(last / 1000)),
             "span_seconds": self.span().map(|span| span.as_secs()),
@@ -410,7 +431,15 @@ mod tests {
             ..Tally::default()
         };
         let lane = "siem-soc".to_owned();
-        Destination { lane, target: String::new(), lines: records, not_flows: 0, filtered: 0, tally }
+        Destination {
+            lane,
+            target: String::new(),
+            counted: Counted::Messages,
+            lines: records,
+            not_flows: 0,
+            filtered: 0,
+            tally,
+        }
     }
 
     #[test]

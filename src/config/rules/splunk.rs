@@ -46,12 +46,6 @@ fn collector(at: &str, siem: &Siem, splunk: Option<&Splunk>, url: &SiemUrl, foun
         ("facility", siem.facility != usual.facility),
         ("replay", siem.replay != usual.replay),
         ("reconnect", siem.reconnect != usual.reconnect),
-        ("aggregate", siem.aggregate.is_some()),
-        ("limit", siem.limit.is_some()),
-        ("sample", siem.sample != usual.sample),
-        ("eps", siem.eps.is_some()),
-        ("heartbeat", siem.heartbeat != usual.heartbeat),
-        ("status_records", siem.status_records != usual.status_records),
     ];
     for (key, _) in syslog.iter().filter(|(_, set)| *set) {
         found.error(format!("{at}.{key}"), format!("{scheme}:// sends no syslog, so this means nothing; remove it"));

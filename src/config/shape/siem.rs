@@ -61,8 +61,7 @@ pub struct Siem {
     /// Syslog facility. Default: `local0`.
     pub facility: Facility,
     /// What a Splunk HTTP Event Collector needs: its token, index and so on. It stands beside a `splunk+https://` url,
-    /// where `header`, `framing`, `facility`, `replay`, `reconnect`, `aggregate`, `limit`, `sample`, `eps`, `heartbeat` and
-    /// `status_records` mean nothing.
+    /// where `header`, `framing`, `facility`, `replay` and `reconnect` mean nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splunk: Option<Splunk>,
     /// How receivers over `tls://`, `relp+tls://` and `splunk+https://` are checked, and our client certificate.
@@ -113,8 +112,8 @@ pub struct Siem {
     /// How often a heartbeat record says what was sent, filtered and dropped, and how far behind this destination is; 10s to
     /// 1h. It is due only while there is a connection. `0s`: never. Default: `60s`.
     pub heartbeat: Span,
-    /// Whether Tidegate says something of itself at all: heartbeat, start, stop, and an outage once it is over. `false`: for a
-    /// receiver that takes nothing but flows. Default: `true`.
+    /// Whether Tidegate says something of itself at all: heartbeat, start, stop, an outage once it is over, and what was held
+    /// back. `false`: for a receiver that takes nothing but flows. Default: `true`.
     pub status_records: bool,
     /// How long connecting, the receiver's taking of a batch, and its next acknowledgement over RELP, or a whole request to a
     /// collector, may last, 1s to 10m. Default: `30s`.

@@ -41,7 +41,24 @@ pub(super) struct Labels {
     truncated: bool,
 }
 
+/// Adds what a record says of its own making to the document of a flow that ends `out`.
+pub fn mark_document(marks: Marks, out: &mut Vec<u8>) {
+    Labels { marks, ..Labels::default() }.put_behind(out);
+}
+
 impl Labels {
+    fn put_behind(self, out: &mut Vec<u8>) {
+        if self == Self::default() {
+            return;
+        }
+        // The document's own end gives way to one more object.
+        out.pop();
+        out.extend_from_slice(b",\"labels\":{");
+        self.write(out);
+        json::end(out, b'}');
+        json::finish(out, b'}');
+    }
+
     fn write(self, out: &mut Vec<u8>) {
         let mut number = |key: &[u8], number: Option<u32>| {
             if let Some(number) = number {
@@ -119,14 +136,7 @@ impl EcsJson {
         let start = out.len();
         write(&mut self.encoder, out);
         let sanitised = make_harmless(out, start);
-        if labels != Labels::default() {
-            // The document's own end gives way to one more object.
-            out.pop();
-            out.extend_from_slice(b",\"labels\":{");
-            labels.write(out);
-            json::end(out, b'}');
-            json::finish(out, b'}');
-        }
+        labels.put_behind(out);
         Done { truncated: labels.truncated, sanitised }
     }
 }

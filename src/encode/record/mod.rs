@@ -24,6 +24,7 @@ pub(super) mod text;
 mod writer;
 
 pub use class::{CLASSES, Class, Classes, Look, MAX_RULES, OWN_CLASSES, Own, Rule, TEST_CLASS};
+pub use ecs_json::mark_document;
 pub use explain::Explained;
 pub use field::Field;
 pub use filter::{Connections, Filter, Flows, Verdict};

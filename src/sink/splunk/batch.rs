@@ -16,12 +16,21 @@ use crate::sink::limits::Limits;
 /// Plain bytes gathered before they are deflated.
 const PIECE: usize = 64 * 1024;
 
+/// What stands beside the body for each event.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: LineId,
+    /// Where it ends in the plain body.
+    end: u32,
+    /// Of the log, that it stands for.
+    lines: u32,
+}
+
 /// Whole body of some events: JSON objects, one behind the other. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sealed {
     body: Bytes,
-    /// Id of each event, and where it ends in the plain body.
-    events: Arc<[(LineId, u32)]>,
+    events: Arc<[Entry]>,
     /// Compression level; 0 = the body is plain.
     level: u32,
 }
@@ -41,13 +50,18 @@ impl Sealed {
 
     /// Bytes before compression.
     pub fn plain(&self) -> usize {
-        self.events.last().map_or(0, |(_, end)| *end as usize)
+        self.events.last().map_or(0, |entry| entry.end as usize)
     }
 
     /// Id and text of one event.
     pub fn event(&self, index: usize) -> (LineId, Vec<u8>) {
         let plain = self.inflate();
-        (self.events[index].0, self.slice(&plain, index).to_vec())
+        (self.events[index].id, self.slice(&plain, index).to_vec())
+    }
+
+    /// Lines that one event stands for.
+    pub fn lines(&self, index: usize) -> u64 {
+        self.events[index].lines.into()
     }
 
     /// A batch of these events alone, in their order.
@@ -55,7 +69,8 @@ impl Sealed {
         let plain = self.inflate();
         let mut builder = Builder::new(self.level, Limits::new(usize::MAX, usize::MAX));
         for index in wanted {
-            builder.add(self.events[index].0, |out| out.extend_from_slice(self.slice(&plain, index)));
+            let Entry { id, lines, .. } = self.events[index];
+            builder.add(id, lines.into(), |out| out.extend_from_slice(self.slice(&plain, index)));
         }
         builder.seal()
     }
@@ -72,9 +87,9 @@ impl Sealed {
     }
 
     fn slice<'p>(&self, plain: &'p [u8], index: usize) -> &'p [u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.events[before].1 as usize);
+        let start = index.checked_sub(1).map_or(0, |before| self.events[before].end as usize);
         // The line feed behind it separates.
-        &plain[start..self.events[index].1 as usize - 1]
+        &plain[start..self.events[index].end as usize - 1]
     }
 
     /// The body is our own and lies in memory: that it cannot be read back would be a bug of ours, and going on would
@@ -94,7 +109,7 @@ pub struct Builder {
     limits: Arc<Limits>,
     piece: Vec<u8>,
     packer: Packer,
-    events: Vec<(LineId, u32)>,
+    events: Vec<Entry>,
     plain: usize,
 }
 
@@ -104,16 +119,17 @@ impl Builder {
         Self { limits, piece: Vec::new(), packer: Packer::new(level), events: Vec::new(), plain: 0 }
     }
 
-    /// Adds one event; `write` appends its object.
-    pub fn add(&mut self, id: LineId, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds one event, which stands for so many lines; `write` appends its object.
+    pub fn add<T>(&mut self, id: LineId, lines: u64, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let start = self.piece.len();
-        write(&mut self.piece);
+        let written = write(&mut self.piece);
         self.piece.push(b'\n');
         self.plain += self.piece.len() - start;
-        self.events.push((id, self.plain as u32));
+        self.events.push(Entry { id, end: self.plain as u32, lines: u32::try_from(lines).unwrap_or(u32::MAX) });
         if self.piece.len() >= PIECE {
             self.flush();
         }
+        written
     }
 
     pub fn events(&self) -> usize {
@@ -164,7 +180,7 @@ mod tests {
     fn batch(level: u32, events: &[String]) -> Sealed {
         let mut builder = Builder::new(level, Limits::new(1 << 20, 2000));
         for (number, event) in events.iter().enumerate() {
-            builder.add(id(number), |out| out.extend_from_slice(event.as_bytes()));
+            builder.add(id(number), number as u64, |out| out.extend_from_slice(event.as_bytes()));
         }
         builder.seal()
     }
@@ -202,7 +218,7 @@ mod tests {
         let (first, second) = sealed.halves().unwrap();
         assert_eq!((first.events(), second.events()), (2, 3));
         assert_eq!(body(&first) + &body(&second), body(&sealed));
-        assert_eq!(second.event(0).0, id(2));
+        assert_eq!((second.event(0).0, second.lines(0)), (id(2), 2));
         assert!(batch(1, &events[..1]).halves().is_none());
     }
 
@@ -210,7 +226,7 @@ mod tests {
     fn full_by_bytes_by_events_and_by_what_413_taught() {
         let limits = Limits::new(100_000, 3);
         let mut builder = Builder::new(1, Arc::clone(&limits));
-        let add = |builder: &mut Builder, size: usize| builder.add(id(0), |out| out.resize(out.len() + size, b'x'));
+        let add = |builder: &mut Builder, size: usize| builder.add(id(0), 1, |out| out.resize(out.len() + size, b'x'));
         add(&mut builder, 99_999);
         assert!(builder.is_full(), "by bytes");
         builder.seal();

@@ -3,13 +3,14 @@
 //! `time` is when it happened (seconds with milliseconds), `host` the node. `fields` are indexed by Splunk beside the
 //! event, so that counts by zone pair need no event to be read; they have the names of Splunk's common information model
 //! (network traffic). The id of the line stands in the event, not there: indexed, it would cost more than it gives.
+//! What Tidegate says of itself has the same labels and the same form, and no zones and no action.
 //!
 //! Format: Splunk's manual "Format events for HTTP Event Collector", event metadata.
 
 use crate::encode::ecs;
 use crate::encode::json::{self, key};
 use crate::encode::record::own::Report;
-use crate::encode::record::{self, Class};
+use crate::encode::record::{self, Class, Marks};
 use crate::model::event::UNKNOWN_ZONE;
 use crate::model::{Event, Flow};
 
@@ -54,53 +55,97 @@ pub struct Encoder {
     /// `"source":…,"sourcetype":…,"index":…,`, made once.
     labels: Vec<u8>,
     ecs: ecs::Encoder,
-    cef: record::Encoder,
+    /// Records of flows in CEF, and of our own in either format.
+    record: record::Encoder,
     max_record: usize,
     /// The record before it becomes a JSON string.
-    record: Vec<u8>,
+    scratch: Vec<u8>,
 }
 
 impl Encoder {
-    pub fn new(format: Format, labels: &Labels, ecs: ecs::Config, cef: record::Config) -> Self {
+    pub fn new(format: Format, labels: &Labels, ecs: ecs::Config, record: record::Config) -> Self {
+        let form = match format {
+            Format::EcsJson => record::Format::EcsJson { cookie: false },
+            Format::Cef => record::Format::Cef,
+        };
         Self {
             format,
             labels: labels_of(format, labels),
             ecs: ecs::Encoder::new(ecs),
-            max_record: cef.max_record,
-            cef: record::Encoder::new(cef),
-            record: Vec::new(),
+            max_record: record.max_record,
+            record: record::Encoder::new(record::Config { format: form, ..record }),
+            scratch: Vec::new(),
         }
     }
 
-    /// Appends the object of a flow.
-    pub fn encode(&mut self, event: &Event<'_>, flow: &Flow<'_>, class: &Class, out: &mut Vec<u8>) {
+    /// Appends the object of a flow. Gives the octets of what stands in `event`, by which Splunk is paid.
+    pub fn encode(
+        &mut self,
+        event: &Event<'_>,
+        flow: &Flow<'_>,
+        class: &Class,
+        marks: Marks,
+        out: &mut Vec<u8>,
+    ) -> usize {
         open(out, record::event_time_ms(event), event.origin.node, &self.labels);
         put_fields(out, event, class);
         out.extend_from_slice(key!("event"));
         match self.format {
             Format::EcsJson => {
+                let start = out.len();
                 self.ecs.encode(event, out);
+                record::mark_document(marks, out);
+                let octets = out.len() - start;
                 out.push(b'}');
+                octets
             }
             Format::Cef => {
-                self.record.clear();
+                self.scratch.clear();
                 let frame = record::Frame { budget: self.max_record, sequence: None };
-                self.cef.encode_flow(event, flow, class, frame, &mut self.record);
-                // A record is UTF-8 whatever its flow held.
-                json::item(out, &String::from_utf8_lossy(&self.record));
-                json::finish(out, b'}');
+                self.record.encode_marked(event, flow, class, frame, marks, &mut self.scratch);
+                self.put_text(out)
             }
         }
     }
 
+    /// Appends the object of a record of our own: its class as `signature_id`, and no flow's id.
+    pub fn encode_own(&mut self, report: &Report<'_>, out: &mut Vec<u8>) {
+        open(out, Some(report.time_ms), report.node, &self.labels);
+        let fields = json::object(out, key!("fields"));
+        json::text(out, key!("signature_id"), &self.record.class_of(&report.what).id);
+        json::text(out, key!("cluster"), report.cluster);
+        json::close(out, fields);
+        out.extend_from_slice(key!("event"));
+        let frame = record::Frame { budget: self.max_record, sequence: None };
+        match self.format {
+            Format::EcsJson => {
+                self.record.write_own(report, frame, out);
+                out.push(b'}');
+            }
+            Format::Cef => {
+                self.scratch.clear();
+                self.record.write_own(report, frame, &mut self.scratch);
+                self.put_text(out);
+            }
+        }
+    }
+
+    /// Ends an object with the record as a string, and gives its octets.
+    fn put_text(&self, out: &mut Vec<u8>) -> usize {
+        // A record is UTF-8 whatever its flow held.
+        json::item(out, &String::from_utf8_lossy(&self.scratch));
+        json::finish(out, b'}');
+        self.scratch.len()
+    }
+
     /// Records in which something was cut or left out.
     pub fn truncated(&self) -> u64 {
-        self.cef.truncated() + self.ecs.capped()
+        self.record.truncated() + self.ecs.capped()
     }
 
     /// Records in which a character was replaced.
     pub fn sanitised(&self) -> u64 {
-        self.cef.sanitised()
+        self.record.sanitised()
     }
 }
 
@@ -152,35 +197,6 @@ fn action(class: &Class) -> Option<&'static str> {
     }
 }
 
-/// The object of a test record: of the class `test`, marked as such, with no flow and no flow's id.
-pub fn trial(format: Format, labels: &Labels, config: &record::Config, report: &Report<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    open(&mut out, Some(report.time_ms), report.node, &labels_of(format, labels));
-    let fields = json::object(&mut out, key!("fields"));
-    json::text(&mut out, key!("signature_id"), record::TEST_CLASS);
-    json::text(&mut out, key!("cluster"), report.cluster);
-    json::close(&mut out, fields);
-    out.extend_from_slice(key!("event"));
-    let format = match format {
-        Format::EcsJson => record::Format::EcsJson { cookie: false },
-        Format::Cef => record::Format::Cef,
-    };
-    let frame = record::Frame { budget: config.max_record, sequence: None };
-    let mut text = Vec::new();
-    record::Encoder::new(record::Config { format, ..config.clone() }).write_own(report, frame, &mut text);
-    match format {
-        record::Format::EcsJson { .. } => {
-            out.extend_from_slice(&text);
-            out.push(b'}');
-        }
-        _ => {
-            json::item(&mut out, &String::from_utf8_lossy(&text));
-            json::finish(&mut out, b'}');
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +213,7 @@ mod tests {
             &event,
             &flow,
             Class::of(&flow),
+            Marks::default(),
             &mut out,
         );
         let text = String::from_utf8(out).expect("UTF-8");
@@ -230,6 +247,57 @@ mod tests {
         );
         assert_eq!(cef["fields"]["src_zone"], UNKNOWN_ZONE);
         assert_eq!(object(Format::Cef, &Labels::default(), None)["sourcetype"], "calico:flow:cef");
+    }
+
+    #[test]
+    fn what_an_event_says_of_its_making() {
+        let marks = Marks { aggregated: true, sample_rate: Some(10) };
+        let flow = Flow { end_time: Some(1_787_390_098), ..Flow::default() };
+        let id = LineId::new(flow.end_time, FileKey(1), 0, b"line");
+        let origin = Origin { cluster: "c", node: "n", path: None, offset: 0, id, read_at_ms: None };
+        let event = Event { origin, body: Body::Flow(&flow), zones: None };
+        for format in [Format::EcsJson, Format::Cef] {
+            let (ecs, record) = (ecs::Config::default(), record::Config::default());
+            let (mut out, mut encoder) = (Vec::new(), Encoder::new(format, &Labels::default(), ecs, record));
+            let octets = encoder.encode(&event, &flow, Class::of(&flow), marks, &mut out);
+            let object: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+            match format {
+                Format::EcsJson => {
+                    let labels = serde_json::json!({"tidegate_aggregated": "1", "tidegate_sample_rate": "10"});
+                    assert_eq!(object["event"]["labels"], labels);
+                    assert_eq!(octets, object["event"].to_string().len(), "the body alone");
+                }
+                Format::Cef => {
+                    let record = object["event"].as_str().expect("a string");
+                    assert!(record.ends_with(" type=1 TidegateSampleRate=10"), "{record}");
+                    assert_eq!(octets, record.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_we_say_of_ourselves() {
+        use crate::encode::record::own::What;
+        for (format, what, class) in [
+            (Format::EcsJson, What::Start, "tidegate:start"),
+            (Format::Cef, What::Start, "tidegate:start"),
+            (Format::EcsJson, What::Test(1), "test"),
+        ] {
+            let labels = Labels { index: Some("net".into()), ..Labels::default() };
+            let mut encoder = Encoder::new(format, &labels, ecs::Config::default(), record::Config::default());
+            let mut out = Vec::new();
+            encoder.encode_own(&Report { cluster: "c", node: "n", time_ms: 1_787_390_098_007, what }, &mut out);
+            let object: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+            assert!(String::from_utf8_lossy(&out).starts_with(r#"{"time":1787390098.007,"host":"n","#));
+            assert_eq!((&object["index"], &object["source"]), (&"net".into(), &"tidegate".into()));
+            assert_eq!(object["sourcetype"], format.source_type());
+            assert_eq!(object["fields"], serde_json::json!({"signature_id": class, "cluster": "c"}));
+            match format {
+                Format::EcsJson => assert_eq!(object["event"]["event"]["code"], class),
+                Format::Cef => assert!(object["event"].as_str().expect("a string").contains(&format!("|{class}|"))),
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Splunk's HTTP Event Collector: cross-zone flows as events, over HTTP, with the indexer's acknowledgement.
 //!
-//! Two halves. [`Splunk`] lives on the lane's thread: it filters, encodes and compresses ([`batch`], [`event`]). One task on
-//! the I/O runtime ([`task`]) sends one batch at a time to one of the receivers, reads what the answer means ([`outcome`],
+//! Two halves. [`Splunk`] lives on the lane's thread: it filters ([`siem`]), encodes and compresses ([`writer`], [`batch`],
+//! [`event`]). One task on the I/O runtime ([`task`]) sends one batch at a time to one of the receivers, reads what the answer means ([`outcome`],
 //! a pure function) and asks for acknowledgements ([`channel`]).
 //!
 //! Promises: where the token has indexer acknowledgement, an event is settled when the collector says that it is indexed,
@@ -21,6 +21,11 @@ mod peer;
 mod stats;
 mod task;
 mod trial;
+mod verbatim;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,27 +34,26 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-pub use event::{Format, Labels};
+pub use event::{Encoder as EventEncoder, Format, Labels};
 pub use outcome::Hold;
 pub use stats::{Proof, Stats};
 pub use trial::{ProbeReport, probe, trial};
+pub use verbatim::Verbatim;
+pub use writer::{Splunk, Writer};
 
 use crate::encode::ecs;
-use crate::encode::record::{self, Classes};
-use crate::lane::{Before, Fill, Memory, Outcomes, Sink, Taken, Ticket};
-use crate::model::{Body, Event};
+use crate::encode::record;
+use crate::lane::Outcomes;
 use crate::net::auth::{Auth, Credentials};
 use crate::net::http::{HostError, Http, HttpConfig, HttpError, base};
 use crate::net::pace::Pace;
 use crate::net::tls::TlsConfig;
 use crate::sink::dead_letter;
-use crate::sink::dedupe::Seen;
 use crate::sink::limits::Limits;
+use crate::sink::rate::Rates;
+use crate::sink::siem::{self, Measured, Status};
 use crate::unit::SecretRef;
-use batch::Builder;
-use event::Encoder;
 use peer::Peer;
-use task::Command;
 
 /// What a sealed batch costs beside its body; it also bounds how many small batches may wait.
 const BATCH_OVERHEAD: usize = 1024;
@@ -79,6 +83,10 @@ pub struct Config {
     pub ecs: ecs::Config,
     pub cef: record::Config,
     pub filter: record::Filter,
+    /// How many events it gets of how many flows.
+    pub rates: Rates,
+    /// Whether the destination is told of its sender, and how often. `None`: it gets events of flows and nothing else.
+    pub status: Option<Status>,
     pub acknowledgement: Acknowledgement,
     /// How long an acknowledgement may take before the batch is sent again.
     pub ack_timeout: Duration,
@@ -100,6 +108,8 @@ pub struct Config {
     /// First and longest wait between tries to reach a receiver.
     pub backoff: (Duration, Duration),
     pub pace: Pace,
+    /// Whether it is the set-up that is suspected, and nothing rejected, while everything is refused.
+    pub suspicious: bool,
     pub dead_letter: dead_letter::Config,
 }
 
@@ -121,6 +131,8 @@ impl Config {
             ecs: ecs::Config::default(),
             cef: record::Config::default(),
             filter: record::Filter::default(),
+            rates: Rates::default(),
+            status: None,
             acknowledgement: Acknowledgement::default(),
             ack_timeout: Duration::from_secs(120),
             ack_poll: (Duration::from_millis(250), Duration::from_secs(5)),
@@ -133,6 +145,7 @@ impl Config {
             failback: Duration::from_secs(60),
             backoff: (Duration::from_secs(1), Duration::from_secs(60)),
             pace: Pace::default(),
+            suspicious: true,
             dead_letter,
         }
     }
@@ -140,6 +153,11 @@ impl Config {
     /// All of them in their order, for people and to tell one destination from another.
     pub fn receivers(&self) -> String {
         self.receivers.join(", ")
+    }
+
+    /// What writes its events.
+    pub fn encoder(&self) -> EventEncoder {
+        EventEncoder::new(self.format, &self.labels, self.ecs.clone(), self.cef.clone())
     }
 
     fn peer(&self) -> Result<Peer, SplunkError> {
@@ -173,96 +191,33 @@ pub fn sink(config: Config, runtime: &Handle, outcomes: Outcomes) -> Result<Splu
     let limits = Limits::new(config.batch_bytes, config.batch_events);
     let (commands, received) = mpsc::unbounded_channel();
     let (alive, gone) = oneshot::channel();
-    let splunk = Splunk {
-        filter: config.filter.clone(),
-        classes: Arc::clone(&config.cef.classes),
-        encoder: Encoder::new(config.format, &config.labels, config.ecs.clone(), config.cef.clone()),
-        builder: Builder::new(config.compression, Arc::clone(&limits)),
-        seen: Seen::default(),
-        commands,
-        stats: Arc::clone(&stats),
-        in_flight_limit: config.in_flight_bytes,
-        _alive: alive,
-    };
+    let splunk = Splunk::new(&config, Arc::clone(&limits), commands, Arc::clone(&stats), alive);
     let task = task::run(config, peer, limits, received, outcomes, stats);
     crate::sink::task::spawn(runtime, task, gone);
     Ok(splunk)
 }
 
-/// The lane thread's half.
-pub struct Splunk {
-    filter: record::Filter,
-    classes: Arc<Classes>,
-    encoder: Encoder,
-    builder: Builder,
-    seen: Seen,
-    /// Unbounded, because [`Sink::seal`] must not wait; what bounds it is [`Sink::in_flight_limit`], and that every
-    /// batch counts for at least [`BATCH_OVERHEAD`].
-    commands: mpsc::UnboundedSender<Command>,
-    stats: Arc<Stats>,
-    in_flight_limit: usize,
-    /// Its drop tells the task that nobody is left.
-    _alive: oneshot::Sender<()>,
+/// Sends event objects as they stand, those of dead letters: each is a raw line. What is refused again is refused for good,
+/// although nothing else shows that the set-up is sound: it was when they came here.
+pub fn verbatim(mut config: Config, runtime: &Handle, outcomes: Outcomes) -> Result<Verbatim, SplunkError> {
+    (config.suspicious, config.status) = (false, None);
+    let splunk = sink(config, runtime, outcomes)?;
+    Ok(Verbatim::new(splunk.into_writer()))
 }
 
-impl Splunk {
-    pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
-    }
-
-    /// A lane whose task has died settles nothing any more; the process ends by the task's own panic.
-    fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-}
-
-impl Sink for Splunk {
-    /// A collector cannot be asked what it has: there is nothing to remember.
-    fn recall(&mut self, _memory: Memory) {}
-
-    fn note(&self) -> Option<Arc<str>> {
-        None
-    }
-
-    fn add(&mut self, event: &Event<'_>, _before: Before) -> Taken {
-        let Body::Flow(flow) = event.body else { return Taken::Filtered };
-        if !self.filter.takes(event) {
-            return Taken::Filtered;
-        }
-        let Some(class) = self.classes.of(event) else { return Taken::Filtered };
-        if self.seen.is_another_trace(flow) {
-            return Taken::Filtered;
-        }
-        let encoder = &mut self.encoder;
-        self.builder.add(event.origin.id, |out| encoder.encode(event, flow, class, out));
-        Taken::Kept
-    }
-
-    fn fill(&self) -> Fill {
-        Fill { lines: self.builder.events(), full: self.builder.is_full() }
-    }
-
-    /// The compressed length, and a little for the batch itself.
-    fn seal(&mut self, ticket: Ticket) -> usize {
-        self.seen.clear();
-        self.stats.truncated.store(self.encoder.truncated(), Relaxed);
-        self.stats.sanitised.store(self.encoder.sanitised(), Relaxed);
-        let sealed = self.builder.seal();
-        let held = sealed.body().len() + BATCH_OVERHEAD;
-        self.tell(Command::Send(ticket, sealed));
-        held
-    }
-
-    fn abandon(&mut self) {
-        self.seen.clear();
-        self.builder.abandon();
-    }
-
-    fn finish(&mut self) {
-        self.tell(Command::Finish);
-    }
-
-    fn in_flight_limit(&self) -> usize {
-        self.in_flight_limit
-    }
+/// A destination that is only measured.
+pub fn measured(config: &Config, outcomes: Outcomes) -> Measured<Writer> {
+    let stats = Arc::new(Stats::new(config.receivers.clone()));
+    let (commands, mut received) = mpsc::unbounded_channel();
+    let (alive, gone) = oneshot::channel();
+    // Nothing is sent, so nothing is compressed.
+    let config = Config { compression: 0, ..config.clone() };
+    let limits = Limits::new(config.batch_bytes, config.batch_events);
+    let half = Splunk::new(&config, limits, commands, Arc::clone(&stats), alive);
+    let drain = move || {
+        let _behind = &gone;
+        while received.try_recv().is_ok() {}
+        stats.held_bytes.store(0, Relaxed);
+    };
+    siem::measured(half, &config.rates, Box::new(drain), outcomes)
 }

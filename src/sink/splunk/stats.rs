@@ -1,9 +1,10 @@
 //! What a collector's lane did, for metrics and for people.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::outcome::Hold;
+use crate::sink::siem;
 use crate::telemetry::Counter;
 
 /// What stands for it that a settled event was received.
@@ -61,7 +62,12 @@ pub struct Stats {
     pub sanitised: AtomicU64,
     /// Taken, and waiting for their acknowledgement.
     pub waiting_events: AtomicUsize,
+    /// Compressed, handed over and not through, with a little for each batch.
+    pub held_bytes: AtomicUsize,
+    pub siem: siem::Stats,
     settled: [Counter; Proof::ALL.len()],
+    /// The last request with events was taken.
+    takes: AtomicBool,
     /// The receiver that events go to, or [`NOBODY`].
     current: AtomicUsize,
     last: AtomicUsize,
@@ -87,7 +93,10 @@ impl Stats {
             truncated: AtomicU64::new(0),
             sanitised: AtomicU64::new(0),
             waiting_events: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            siem: siem::Stats::default(),
             settled: Default::default(),
+            takes: AtomicBool::new(false),
             current: AtomicUsize::new(NOBODY),
             last: AtomicUsize::new(NOBODY),
             held: Mutex::new(None),
@@ -101,6 +110,20 @@ impl Stats {
 
     pub(super) fn settled(&self, proof: Proof, events: u64) {
         self.settled[proof as usize].add(events);
+    }
+
+    /// Whether the collector takes events now, as far as is known.
+    pub fn takes_events(&self) -> bool {
+        self.takes.load(Relaxed)
+    }
+
+    pub(super) fn starts_taking(&self) {
+        self.takes.store(true, Relaxed);
+    }
+
+    /// True when it did take them until now.
+    pub(super) fn stops_taking(&self) -> bool {
+        self.takes.swap(false, Relaxed)
     }
 
     /// Place of the receiver that events go to; `None` while none can be had.

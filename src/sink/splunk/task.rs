@@ -6,9 +6,10 @@
 
 mod acks;
 mod holds;
+pub(super) mod ledger;
 mod letters;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,17 +19,19 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
+use self::ledger::{Fate, Ledger};
 use super::batch::Sealed;
 use super::channel::Channel;
 use super::outcome::{self, Doubt, Held, Hold, Verdict};
 use super::peer::{Answer, Peer};
 use super::stats::{Proof, Stats};
 use super::{Acknowledgement, Config};
-use crate::lane::{Outcomes, Settled, Ticket};
+use crate::lane::Outcomes;
 use crate::net::http::{Failure, Trouble};
 use crate::net::receivers::Receivers;
 use crate::sink::dead_letter::{DeadLetter, Letter};
 use crate::sink::limits::Limits;
+use crate::sink::siem::{Away, Seal};
 use crate::sink::task::{maybe, until};
 use crate::telemetry::Complaint;
 
@@ -47,25 +50,51 @@ const STEADY: Duration = Duration::from_secs(10);
 /// No wait is longer while the agent is stopping.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// For acknowledgements of what we say of ourselves, once nothing else waits and the agent is stopping.
+const OWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the lane's half hands over.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) seal: Seal,
+    pub(super) sealed: Sealed,
+    /// Events of flows are in it.
+    pub(super) flows: bool,
+    /// The highest number of a record of our own in it that must come; 0: there is none.
+    pub(super) own: u64,
+    /// What it costs.
+    pub(super) bytes: usize,
+}
+
 #[derive(Debug)]
 pub(super) enum Command {
-    Send(Ticket, Sealed),
+    Send(Batch),
     Finish,
 }
 
 /// Events that are still to be decided.
 #[derive(Debug)]
 struct Part {
-    ticket: Ticket,
+    batch: u64,
     sealed: Sealed,
     doubts: u32,
+    /// Nobody misses it: the next heartbeat says more.
+    fleeting: bool,
 }
 
-/// Events of a ticket that are not decided, and what became of the others.
+impl Part {
+    /// Other events of the same batch.
+    fn of(&self, sealed: Sealed) -> Self {
+        Self { batch: self.batch, sealed, doubts: 0, fleeting: self.fleeting }
+    }
+}
+
+/// An event that was refused for good: its batch, the lines that it stands for, and what is kept of it.
 #[derive(Debug)]
-struct Tally {
-    open: u64,
-    settled: Settled,
+struct Grave {
+    batch: u64,
+    lines: u64,
+    letter: Letter,
 }
 
 /// A receiver, and whether it answers that it is well.
@@ -85,13 +114,13 @@ struct Task {
     next: Option<usize>,
     /// A look whether a preferred receiver is well, while events go to another.
     probing: Option<Probing>,
-    tallies: BTreeMap<Ticket, Tally>,
+    ledger: Ledger,
     /// To be sent, in order.
     queue: VecDeque<Part>,
     /// Single events that were refused while nothing spoke for our set-up.
     aside: VecDeque<Part>,
     /// Single events that were refused for good, on their way into the dead letter.
-    graves: VecDeque<(Ticket, Letter)>,
+    graves: VecDeque<Grave>,
     /// The last one is in use; in the others something waits still.
     channels: Vec<Channel<Part>>,
     /// Nothing is sent before.
@@ -104,7 +133,11 @@ struct Task {
     /// The collector has taken something, so that our set-up was sound once.
     taken: bool,
     refused_in_a_row: u32,
-    finishing: bool,
+    /// Since when.
+    finishing: Option<Instant>,
+    /// The last try failed.
+    stuck: bool,
+    away: Away,
     complaints: HashMap<&'static str, Complaint>,
 }
 
@@ -130,7 +163,7 @@ pub(super) async fn run(
         current: None,
         next: None,
         probing: None,
-        tallies: BTreeMap::new(),
+        ledger: Ledger::default(),
         queue: VecDeque::new(),
         aside: VecDeque::new(),
         graves: VecDeque::new(),
@@ -142,7 +175,9 @@ pub(super) async fn run(
         busy: 0,
         taken: false,
         refused_in_a_row: 0,
-        finishing: false,
+        finishing: None,
+        stuck: false,
+        away: Away::from_now(),
         complaints: HashMap::new(),
     };
     loop {
@@ -181,13 +216,9 @@ async fn look(peer: &Peer, receiver: usize) -> Result<(), String> {
 impl Task {
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Send(ticket, sealed) => {
-                let settled = Settled { ticket, delivered: 0, rejected: 0, dropped: 0 };
-                self.tallies.insert(ticket, Tally { open: sealed.events() as u64, settled });
-                self.queue.push_back(Part { ticket, sealed, doubts: 0 });
-            }
+            Command::Send(batch) => self.take_in(batch),
             Command::Finish => {
-                self.finishing = true;
+                self.finishing = Some(Instant::now());
                 self.try_at = self.try_at.min(Instant::now() + LAST_WAIT);
                 self.poll_at = Instant::now();
                 self.poll_wait = self.config.ack_poll.0;
@@ -195,10 +226,57 @@ impl Task {
         }
     }
 
+    fn take_in(&mut self, Batch { seal, sealed, flows, own, bytes }: Batch) {
+        let fleeting = !flows && own == 0;
+        if fleeting {
+            self.forget_fleeting();
+        }
+        let batch = self.ledger.push(seal, sealed.events(), flows, own, bytes);
+        if sealed.events() > 0 {
+            self.queue.push_back(Part { batch, sealed, doubts: 0, fleeting });
+        }
+        self.settle();
+    }
+
+    /// Heartbeats that wait: at most the latest one does, so that they cost no memory however long they wait. It is also
+    /// what finds out, when there is nothing else to send, whether the collector is back.
+    fn forget_fleeting(&mut self) {
+        let (mut old, queue): (VecDeque<_>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|part| part.fleeting);
+        self.queue = queue;
+        self.discard(old.make_contiguous());
+    }
+
+    /// Nobody misses these.
+    fn discard(&mut self, parts: &[Part]) {
+        for part in parts {
+            let events = part.sealed.events();
+            self.stats.siem.discarded.fetch_add(events as u64, Relaxed);
+            self.ledger.decide(part.batch, Fate { events, ..Fate::default() });
+        }
+        self.settle();
+    }
+
+    /// The agent stops: what we say of ourselves is not worth waiting for somebody who is away, nor for long.
+    fn let_go(&mut self) {
+        let Some(since) = self.finishing else { return };
+        if self.ledger.is_empty() || self.ledger.matters() || !self.stuck && since.elapsed() < OWN_PATIENCE {
+            return;
+        }
+        let waiting: Vec<Part> = self.channels.iter_mut().flat_map(Channel::give_up).collect();
+        self.unwait(&waiting);
+        self.queue.clear();
+        self.aside.clear();
+        self.graves.clear();
+        self.ledger.give_up();
+        self.settle();
+    }
+
     /// Does one thing that can be done now; false when there is nothing to do but wait.
     async fn act(&mut self) -> bool {
-        if self.finishing && self.tallies.is_empty() {
-            self.finishing = false;
+        self.let_go();
+        if self.finishing.is_some() && self.ledger.is_empty() {
+            self.finishing = None;
             self.outcomes.finished();
         }
         self.give_up_overdue();
@@ -230,7 +308,8 @@ impl Task {
         let poll = self.is_waiting().then_some(self.poll_at);
         let send = (self.may_send() || !self.graves.is_empty()).then_some(self.try_at);
         let overdue = self.channels.iter().filter_map(Channel::oldest).min().map(|at| at + self.config.ack_timeout);
-        [poll, send, overdue].into_iter().flatten().min()
+        let patience = self.finishing.filter(|_| !self.ledger.matters()).map(|since| since + OWN_PATIENCE);
+        [poll, send, overdue, patience].into_iter().flatten().min()
     }
 
     /// Looks out for somebody better.
@@ -280,6 +359,7 @@ impl Task {
         };
         if let Err(why) = look(&self.peer, receiver).await {
             self.receivers.failed(receiver);
+            self.stop_taking();
             self.show(&Held { why: Hold::Unreachable, detail: format!("{}: {why}", self.peer.base(receiver)) });
             return None;
         }
@@ -319,6 +399,7 @@ impl Task {
     /// that it is the next one's turn.
     fn lost(&mut self, why: &str, deaf: bool) {
         let Some((receiver, since)) = self.current.take() else { return };
+        self.stop_taking();
         self.stats.set_current(None);
         self.probing = None;
         self.receivers.lost(since.elapsed() >= STEADY && !deaf);
@@ -405,6 +486,7 @@ impl Task {
 
     /// The collector has it in its queue.
     fn accepted(&mut self, part: Part, ack: Option<u64>) {
+        self.start_taking();
         (self.failures, self.busy, self.refused_in_a_row, self.taken) = (0, 0, 0, true);
         // Our set-up is sound now: what is refused again is bad itself.
         self.queue.extend(self.aside.drain(..));
@@ -422,19 +504,24 @@ impl Task {
                 self.delivered(&part, Proof::Taken);
             }
             (Acknowledgement::Required, None) => {
-                self.again(vec![part]);
                 self.look_again();
                 let detail = "the answer has no ackId".to_owned();
-                return self.hold(&Held { why: Hold::AckDisabled, detail }, None);
+                self.hold(&Held { why: Hold::AckDisabled, detail }, None);
+                return self.again(vec![part]);
             }
             (_, Some(ack)) => self.wait_for(ack, part),
         }
         self.released(&[Hold::Unacknowledged]);
     }
 
-    /// Sent once more, before everything else: the collector may have taken it.
+    /// Sent once more, before everything else: the collector may have taken it. Heartbeats are not worth it.
     fn again(&mut self, parts: Vec<Part>) {
         for part in parts.into_iter().rev() {
+            // Unless it is all there is to find out with that the collector takes something again.
+            if part.fleeting && (self.stats.takes_events() || !self.queue.is_empty()) {
+                self.discard(&[part]);
+                continue;
+            }
             self.stats.repeated_events.add(part.sealed.events() as u64);
             self.queue.push_front(part);
         }
@@ -443,9 +530,8 @@ impl Task {
     fn halve(&mut self, part: Part) {
         match part.sealed.halves() {
             Some((first, second)) => {
-                let half = |sealed| Part { ticket: part.ticket, sealed, doubts: 0 };
-                self.queue.push_front(half(second));
-                self.queue.push_front(half(first));
+                self.queue.push_front(part.of(second));
+                self.queue.push_front(part.of(first));
             }
             None => self.queue.push_front(part),
         }
@@ -477,27 +563,23 @@ impl Task {
     }
 
     fn delivered(&mut self, part: &Part, proof: Proof) {
-        let events = part.sealed.events() as u64;
-        self.stats.settled(proof, events);
-        settle(&mut self.tallies, &self.outcomes, part.ticket, |settled| {
-            settled.delivered += events;
-            events
-        });
+        let events = part.sealed.events();
+        self.stats.settled(proof, events as u64);
+        self.ledger.decide(part.batch, Fate { events, ..Fate::default() });
+        self.settle();
     }
-}
 
-/// Adds to a ticket's counts as many events as `count` says, and tells the lane when they are all decided.
-fn settle(
-    tallies: &mut BTreeMap<Ticket, Tally>,
-    outcomes: &Outcomes,
-    ticket: Ticket,
-    count: impl FnOnce(&mut Settled) -> u64,
-) {
-    let Some(tally) = tallies.get_mut(&ticket) else { return };
-    tally.open = tally.open.saturating_sub(count(&mut tally.settled));
-    if tally.open == 0
-        && let Some(tally) = tallies.remove(&ticket)
-    {
-        outcomes.settled(tally.settled);
+    /// Tells the lane of tickets that wait for nothing any more, and of room that there is again.
+    fn settle(&mut self) {
+        while let Some((own, settled)) = self.ledger.settle() {
+            self.stats.siem.own_settled.fetch_max(own, Relaxed);
+            settled.into_iter().for_each(|settled| self.outcomes.settled(settled));
+        }
+        let freed = self.ledger.freed();
+        let before = self.stats.held_bytes.fetch_sub(freed, Relaxed);
+        let limit = self.config.in_flight_bytes;
+        if before >= limit && before - freed < limit {
+            self.outcomes.room();
+        }
     }
 }

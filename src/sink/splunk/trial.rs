@@ -8,7 +8,7 @@ use reqwest::Url;
 use super::batch::{Builder, Sealed};
 use super::outcome::{self, Acks, Verdict};
 use super::peer::{Answer, Peer};
-use super::{Acknowledgement, Config, SplunkError, channel, event};
+use super::{Acknowledgement, Config, SplunkError, channel};
 use crate::encode::record::own::{self, Report};
 use crate::model::{FileKey, LineId};
 use crate::net::certificate::Watch;
@@ -106,12 +106,12 @@ pub async fn trial(
 
 fn events(config: &Config, cluster: &str, node: &str, time_ms: i64) -> Sealed {
     let mut builder = Builder::new(config.compression, Limits::new(usize::MAX, usize::MAX));
+    let mut encoder = config.encoder();
     for (what, number) in own::tests().zip(0..) {
         let report = Report { cluster, node, time_ms, what };
         // The id stays here: a test event has none.
         let id = LineId::new(None, FileKey::default(), number, b"");
-        let event = event::trial(config.format, &config.labels, &config.cef, &report);
-        builder.add(id, |out| out.extend_from_slice(&event));
+        builder.add(id, 0, |out| encoder.encode_own(&report, out));
     }
     builder.seal()
 }

@@ -1,6 +1,8 @@
 //! The built program and a HTTP Event Collector, good and bad: the ids that it has indexed are those of the cross-zone
 //! lines, and an id stands there twice only where the collector left it open whether it has it.
 
+mod rates;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +21,9 @@ fn token(text: &str) -> tempfile::TempDir {
     folder
 }
 
+/// One that is told nothing but flows.
 fn destination(hec: &Hec, folder: &Path) -> Value {
-    json!({"url": hec.url(), "timeout": "5s", "splunk": {
+    json!({"url": hec.url(), "timeout": "5s", "status_records": false, "splunk": {
         "token": {"file": folder.join("token")}, "batch": {"events": 100, "age": "100ms"},
     }})
 }

@@ -115,7 +115,7 @@ impl Task {
             channel.is_waiting() || place > in_use && !channel.is_closed()
         });
         let (first, longest) = self.config.ack_poll;
-        let longest = if self.finishing { longest.min(LAST_WAIT) } else { longest };
+        let longest = if self.finishing.is_some() { longest.min(LAST_WAIT) } else { longest };
         self.poll_wait = if indexed { first } else { (self.poll_wait * 2).min(longest) };
         self.poll_at = Instant::now() + self.poll_wait;
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::outcome::{Held, Hold};
-use super::{LAST_WAIT, Task};
+use super::{LAST_WAIT, Relaxed, Task};
 
 impl Task {
     /// Nothing can be delivered at present: a slow wait, told to people once a minute.
     pub(super) fn hold(&mut self, held: &Held, wish: Option<Duration>) {
+        self.stop_taking();
         self.failures = self.failures.saturating_add(1);
         // A token that was replaced is tried at once, but not for ever.
         if held.why == Hold::Token && self.peer.credentials.refresh() {
@@ -45,6 +46,7 @@ impl Task {
     }
 
     pub(super) fn retry_later(&mut self, wish: Option<Duration>) {
+        self.stop_taking();
         self.failures = self.failures.saturating_add(1);
         let pace = &self.config.pace;
         self.pause(pace.obey(wish, pace.retry(self.failures)));
@@ -52,8 +54,24 @@ impl Task {
 
     /// Nothing is sent for a while, but not for long once the agent is stopping.
     pub(super) fn pause(&mut self, time: Duration) {
-        let time = if self.finishing { time.min(LAST_WAIT) } else { time };
+        let time = if self.finishing.is_some() { time.min(LAST_WAIT) } else { time };
         self.try_at = Instant::now() + time;
+    }
+
+    /// Nothing goes out until something does.
+    pub(super) fn stop_taking(&mut self) {
+        self.stuck = true;
+        if self.stats.stops_taking() {
+            self.away.begin(self.stats.waiting_events.load(Relaxed) as u64);
+        }
+    }
+
+    pub(super) fn start_taking(&mut self) {
+        self.stuck = false;
+        self.stats.starts_taking();
+        if let Some(outage) = self.away.end(self.config.status.as_ref()) {
+            self.stats.siem.outage(outage);
+        }
     }
 
     /// How often this was not said, if it may be said now.

@@ -4,19 +4,18 @@ use std::future::pending;
 use std::sync::{Arc, PoisonError};
 
 use super::super::outcome::{Held, Hold, Refusal};
-use super::{MOST_ASIDE, MOST_REFUSED, Part, Task, settle};
+use super::{Fate, Grave, MOST_ASIDE, MOST_REFUSED, Part, Task};
 use crate::sink::dead_letter::{DeadLetterError, Letter, Written};
 
 impl Task {
     /// One event is refused; the others are sent again. Those before it may have been taken.
     pub(super) fn refused(&mut self, part: &Part, event: usize, refusal: Refusal) {
         self.stats.repeated_events.add(event as u64);
-        let of = |sealed| Part { ticket: part.ticket, sealed, doubts: 0 };
         if let Some(rest) = part.sealed.without(event) {
-            self.queue.push_front(of(rest));
+            self.queue.push_front(part.of(rest));
         }
-        let bad = of(part.sealed.pick([event]));
-        if self.taken && self.refused_in_a_row < MOST_REFUSED {
+        let bad = part.of(part.sealed.pick([event]));
+        if !self.config.suspicious || self.taken && self.refused_in_a_row < MOST_REFUSED {
             self.refused_in_a_row += 1;
             return self.condemn(&bad, refusal);
         }
@@ -41,7 +40,7 @@ impl Task {
         }
         let Refusal { status, kind, reason } = refusal;
         let letter = Letter { id: id.as_str().to_owned(), index: None, status, kind, reason, document };
-        self.graves.push_back((bad.ticket, letter));
+        self.graves.push_back(Grave { batch: bad.batch, lines: bad.sealed.lines(0), letter });
     }
 
     /// Puts refused events into the dead letter, one by one where they do not fit together.
@@ -49,17 +48,25 @@ impl Task {
         match self.put_away(self.graves.len()).await {
             Err(DeadLetterError::Full { .. }) if self.graves.len() > 1 => {}
             Err(error) => return self.hold(&Held { why: Hold::DeadLetter, detail: error.to_string() }, None),
-            Ok(()) => return self.released(&[]),
+            Ok(()) => return self.there_is_room(),
         }
         match self.put_away(1).await {
-            Ok(()) => self.released(&[]),
+            Ok(()) => self.there_is_room(),
             Err(error) => self.hold(&Held { why: Hold::DeadLetter, detail: error.to_string() }, None),
+        }
+    }
+
+    /// What held us was not the collector.
+    fn there_is_room(&mut self) {
+        self.released(&[]);
+        if self.current.is_some() {
+            self.start_taking();
         }
     }
 
     async fn put_away(&mut self, count: usize) -> Result<(), DeadLetterError> {
         let shelf = Arc::clone(&self.dead_letter);
-        let letters: Vec<Letter> = self.graves.iter().take(count).map(|(_, letter)| letter.clone()).collect();
+        let letters: Vec<Letter> = self.graves.iter().take(count).map(|grave| grave.letter.clone()).collect();
         // A disk's sync can take long, and metrics and health are answered by this thread.
         let writing =
             tokio::task::spawn_blocking(move || shelf.lock().unwrap_or_else(PoisonError::into_inner).write(&letters));
@@ -74,19 +81,17 @@ impl Task {
     }
 
     /// Letters that are larger than the whole dead letter are dropped; which of several these were does not matter to the
-    /// sums of a lane.
+    /// sums of a lane, but for the lines of folded ones, which then count as the one or the other.
     fn buried(&mut self, count: usize, written: &Written) {
         self.stats.rejected_events.add(written.kept);
         self.stats.dead_letter_evicted_events.add(written.evicted_letters);
         let mut dropped = written.dropped;
-        for (ticket, _) in self.graves.drain(..count) {
+        for Grave { batch, lines, .. } in self.graves.drain(..count) {
             let drop = dropped.min(1);
             dropped -= drop;
-            settle(&mut self.tallies, &self.outcomes, ticket, |settled| {
-                settled.dropped += drop;
-                settled.rejected += 1 - drop;
-                1
-            });
+            let fate = Fate { events: 1, rejected: lines * (1 - drop), dropped: lines * drop };
+            self.ledger.decide(batch, fate);
         }
+        self.settle();
     }
 }
