@@ -2,6 +2,7 @@
 //! flows, and every line is settled exactly once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -13,12 +14,13 @@ use super::task::ledger::{Fate, Ledger};
 use super::task::{Batch, Command};
 use super::{Config, Format, Splunk, Stats};
 use crate::encode::record::{Connections, Filter, Flows};
-use crate::lane::{Memory, Sink as _, Taken, Ticket};
+use crate::lane::{Memory, Outcomes, Sink as _, Taken, Ticket, Wake};
 use crate::sink::dead_letter;
 use crate::sink::limits::Limits;
 use crate::sink::rate::{Eps, Key, Limit, Rates, Why};
 use crate::sink::siem::Status;
 use crate::sink::siem::traffic::{Line, aggregate, lines, offer, truth};
+use crate::telemetry::LaneStats;
 use crate::unit::SecretRef;
 
 /// What the lane and the task do between lines.
@@ -288,4 +290,74 @@ fn what_is_said_of_ourselves() {
             }
         }
     }
+}
+
+/// A collector that takes everything and acknowledges nothing: as many acknowledgements as are asked for are denied.
+fn never_indexes() -> String {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut next = 0;
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = std::io::BufReader::new(stream.try_clone().expect("a second handle"));
+            loop {
+                let head: Vec<String> =
+                    reader.by_ref().lines().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+                let Some(path) = head.first().and_then(|line| line.split(' ').nth(1)) else { break };
+                let length =
+                    head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                let mut body = vec![0; length.unwrap_or(0)];
+                reader.read_exact(&mut body).expect("a body");
+                let answer = if path.contains("/ack") {
+                    let asked: Value = serde_json::from_slice(&body).expect("a question");
+                    let denied =
+                        asked["acks"].as_array().expect("numbers").iter().map(|ack| (ack.to_string(), false.into()));
+                    serde_json::json!({"acks": denied.collect::<serde_json::Map<_, _>>()})
+                } else {
+                    next += 1;
+                    serde_json::json!({"text": "Success", "code": 0, "ackId": next - 1})
+                };
+                let answer = answer.to_string();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                if stream.write_all(head.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Nobody acknowledges them: the latest one waits, memory stays where it is, and a stop does not wait for ever.
+#[test]
+fn heartbeats_do_not_pile_up() {
+    const BOUND: usize = 64 << 10;
+    let soon = Duration::from_secs(30);
+    let beat = Duration::from_millis(10);
+    let status = Status { cluster: "c".to_owned(), node: "n".to_owned(), heartbeat: beat };
+    let config = Config {
+        receivers: vec![never_indexes()],
+        token: SecretRef::Env("PATH".to_owned()),
+        status: Some(status),
+        ack_timeout: Duration::from_millis(100),
+        ..config(Rates::default())
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (wake, wakes) = std::sync::mpsc::channel();
+    let mut sink = super::sink(config, runtime.handle(), Outcomes::new(wake)).expect("a sink");
+    let (stats, numbers) = (sink.stats(), LaneStats::new("siem-t"));
+    sink.recall(Memory::Nothing);
+    let begun = std::time::Instant::now();
+    while stats.siem.discarded.load(Relaxed) < 200 {
+        assert!(begun.elapsed() < soon, "{stats:?}");
+        sink.tend(&numbers);
+        let held = stats.held_bytes.load(Relaxed);
+        assert!(held < BOUND, "{held} bytes after {} heartbeats", stats.siem.discarded.load(Relaxed));
+        std::thread::yield_now();
+    }
+    sink.finish();
+    let finished = std::iter::from_fn(|| wakes.recv_timeout(soon).ok()).any(|wake| matches!(wake, Wake::Finished));
+    assert!(finished && stats.held_bytes.load(Relaxed) == 0, "{stats:?}");
 }
