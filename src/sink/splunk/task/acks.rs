@@ -169,7 +169,8 @@ impl Task {
         self.unwait(&parts);
         parts.iter().for_each(|part| self.delivered(part, Proof::Acknowledged));
         if !parts.is_empty() {
-            self.released(&[]);
+            // What fills the dead letter is not over by that.
+            self.released(&[Hold::DeadLetter]);
         }
         !parts.is_empty()
     }
