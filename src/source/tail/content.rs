@@ -235,9 +235,10 @@ impl Content {
         self.place.as_ref().is_none_or(|place| place.listed && !place.is_elsewhere(path) && !place.has_changed(look))
     }
 
-    /// Everything was read of a file of this size, as far as that can be known without opening it.
-    pub fn is_whole(&self, size: u64) -> bool {
-        self.finished || self.read == size
+    /// Everything was read of a file of this name and size, as far as that can be known without opening it. The size of a
+    /// packed file says nothing.
+    pub fn is_whole(&self, path: &Path, size: u64) -> bool {
+        self.finished || (self.read == size && packing(path) == Packing::Plain)
     }
 
     /// Path for people.

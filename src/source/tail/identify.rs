@@ -143,7 +143,7 @@ impl FileSource {
         let id = *self.restored.get(&look.inode)?;
         let content = self.contents.get(id)?;
         let same = content.last_look.size == look.size && content.last_look.modified_ns == look.modified_ns;
-        let known = content.is_whole(look.size) || (content.read > 0 && packing(path) != Packing::Plain);
+        let known = content.is_whole(path, look.size) || (content.read > 0 && packing(path) != Packing::Plain);
         (content.place.is_none() && content.spooled.is_none() && same && known).then_some(id)
     }
 
@@ -159,7 +159,7 @@ impl FileSource {
     fn take_up(&mut self, id: u32, path: &Path, look: Look, rule: Rule) {
         self.restored.remove(&look.inode);
         self.contents.update(id, |content| {
-            content.drained = content.is_whole(look.size);
+            content.drained = content.is_whole(path, look.size);
             content.max_line = rule.max_line;
             content.lie_at(path, look, None);
         });

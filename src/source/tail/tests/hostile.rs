@@ -256,7 +256,7 @@ proptest! {
 
 /// What random lives have found, at their shortest: a packed copy that was replaced unread; two deleted files that begin
 /// alike, of which the second took the first one's number in the spool after a restart; a file that was taken for a copy
-/// of what the spool held, and grew.
+/// of what the spool held, and grew; a packed one whose size happened to be the number of octets that were read of it.
 #[test]
 fn lives_that_lost_lines_once() {
     let append = || Op::Append { lines: 1, equal: false };
@@ -267,6 +267,8 @@ fn lives_that_lost_lines_once() {
     let copied = [Op::CopyTruncate { to: 3 }, Op::Kill, append(), Op::Copy { to: 2 }, Op::Copy { to: 2 }, Op::Kill];
     let begun = [append(), Op::Read { settle: true }, away(), append()];
     check(&[&begun[..], &copied, &[Op::Read { settle: false }, append()]].concat(), 0);
+    let equal = |lines| Op::Append { lines, equal: true };
+    check(&[equal(7), Op::Read { settle: true }, equal(25), away(), Op::Zstd { name: 3 }, Op::Stop], 0);
 }
 
 /// A packed file was not held open while it waited, and its size on the disk was taken for how much it holds: deleted
