@@ -105,22 +105,30 @@ fn has_nul(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, &byte| found | (byte == 0))
 }
 
-/// Tells a new name from one seen before. One bit for each name's shape makes the usual answer, "new", cheap.
+/// Tells a new name from one seen before. One bit for each name's shape makes the usual answer, "new", cheap, also for as
+/// many names as an object may have.
 #[derive(Default)]
 struct Seen {
-    shapes: u64,
+    shapes: [u64; 16],
 }
 
 impl Seen {
     fn is_new<'n, I: Iterator<Item = &'n str>>(&mut self, name: &str, before: impl FnOnce() -> I) -> bool {
-        let bytes = name.as_bytes();
-        let at = |place: usize| bytes.get(place).map_or(0, |&byte| u64::from(byte));
-        let shape = (bytes.len() as u64) ^ at(bytes.len() / 2) ^ (at(bytes.len().wrapping_sub(1)) << 1);
-        let bit = 1 << (shape & 63);
-        let maybe_seen = self.shapes & bit != 0;
-        self.shapes |= bit;
+        let shape = shape(name.as_bytes());
+        let (word, bit) = (&mut self.shapes[shape >> 6], 1 << (shape & 63));
+        let maybe_seen = *word & bit != 0;
+        *word |= bit;
         !maybe_seen || before().all(|other| other != name)
     }
+}
+
+/// A number below 1024 out of the length, the first eight octets and the last: where names of labels differ.
+fn shape(name: &[u8]) -> usize {
+    let short = || name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    let first = name.first_chunk().map_or_else(short, |octets| u64::from_le_bytes(*octets));
+    let last = name.last_chunk().map_or(0, |octets| u64::from_le_bytes(*octets));
+    let mixed = (first.rotate_left(29) ^ last ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 54) as usize
 }
 
 /// True when the JSON text may stand in a flattened field as it is.
