@@ -20,7 +20,8 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Windows<T> {
     span: Span,
-    open: HashMap<Box<[u8]>, Open<T>>,
+    /// In boxes: a table keeps a half of its places free.
+    open: HashMap<Box<[u8]>, Box<Open<T>>>,
     /// Begin of the window and number → key.
     by_begin: BTreeMap<(i64, u64), Box<[u8]>>,
     /// Number → begin of the window: in the order in which they were opened.
@@ -103,7 +104,7 @@ impl<T> Windows<T> {
         let key: Box<[u8]> = key.into();
         self.by_begin.insert((begin_ms, number), key.clone());
         self.by_age.insert(number, begin_ms);
-        self.open.insert(key, Open { number, since, value });
+        self.open.insert(key, Box::new(Open { number, since, value }));
     }
 
     /// The one that was opened first of all that are open.
