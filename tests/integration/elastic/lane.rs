@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate::lane::{Before, Memory, Outcomes, Settled, Sink as _, Ticket, Wake};
@@ -124,9 +124,20 @@ impl Lane {
         self.seal()
     }
 
+    /// The next word of the sink but that there is room, which comes whenever a batch that waited had its turn.
+    fn wake(&self, wait: Duration) -> Result<Wake, RecvTimeoutError> {
+        let until = Instant::now() + wait;
+        loop {
+            match self.wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Wake::Files) => {}
+                other => return other,
+            }
+        }
+    }
+
     #[track_caller]
     pub fn settled(&mut self) -> Settled {
-        match self.wakes.recv_timeout(SOON) {
+        match self.wake(SOON) {
             Ok(Wake::Settled(settled)) => settled,
             other => panic!("no settlement: {other:?}; held by {:?}", self.stats.held()),
         }
@@ -134,7 +145,7 @@ impl Lane {
 
     /// A settlement if one comes within a moment.
     pub fn try_settled(&mut self) -> Option<Settled> {
-        match self.wakes.recv_timeout(Duration::from_millis(500)) {
+        match self.wake(Duration::from_millis(500)) {
             Ok(Wake::Settled(settled)) => Some(settled),
             _ => None,
         }
@@ -154,7 +165,7 @@ impl Lane {
     /// Nothing is settled for a while.
     #[track_caller]
     pub fn expect_nothing(&self) {
-        let waited = self.wakes.recv_timeout(Duration::from_millis(150));
+        let waited = self.wake(Duration::from_millis(150));
         assert!(matches!(waited, Err(RecvTimeoutError::Timeout)), "{waited:?}");
     }
 
@@ -166,7 +177,7 @@ impl Lane {
     #[track_caller]
     pub fn finish(mut self) {
         self.sink.finish();
-        match self.wakes.recv_timeout(SOON) {
+        match self.wake(SOON) {
             Ok(Wake::Finished) => {}
             other => panic!("not finished: {other:?}"),
         }
