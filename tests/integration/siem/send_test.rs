@@ -70,7 +70,14 @@ fn what_is_wrong_with_certificates_is_told_in_words() {
     let foreign = send(&url, "rogue-ca.pem", Some("client")).expect_code(1);
     says(&foreign, &["issuer CN=ca", "its issuer is not believed: set ca_file"]);
     for transport in ["tls", "relp+tls"] {
-        let none = send(&rsyslog.target(transport).to_string(), "ca.pem", None).expect_code(1);
+        let url = rsyslog.target(transport).to_string();
+        let mut none = send(&url, "ca.pem", None).expect_code(1);
+        // Seen once on a busy machine, of rsyslog's RELP. What is asked here is what is said of a handshake that ends.
+        for _ in 0..3 {
+            if none.stdout.contains("did not answer the handshake") {
+                none = send(&url, "ca.pem", None).expect_code(1);
+            }
+        }
         says(&none, &["asked for a client certificate, and none is configured", "set certificate_file and key_file"]);
     }
     let rogue = send(&url, "ca.pem", Some("rogue-client")).expect_code(1);
