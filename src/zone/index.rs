@@ -89,8 +89,8 @@ impl Index {
         let addresses = if subject.kind.is_pod() { &self.pods } else { &self.outside };
         let by_address = subject.ip.map_or(NONE, |ip| addresses.first(ip));
         let best = look.first.min(by_address);
-        let earlier = look.mixed.iter().copied().take_while(|place| *place < best);
-        earlier.into_iter().find(|place| matchers[*place as usize].matches(subject)).unwrap_or(best)
+        let mut earlier = look.mixed.iter().copied().take_while(|place| *place < best);
+        earlier.find(|place| matchers[*place as usize].matches(subject)).unwrap_or(best)
     }
 }
 

@@ -8,7 +8,6 @@ to a receiver that throws away. in_flight: bytes of requests at most. latency: o
 seconds. CPU is user and system time of the whole process, start and end included, so a short run shows them too.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -26,9 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", type=pathlib.Path, default=run.BUILD / "release/tidegate")
-    parser.add_argument("--sink", type=pathlib.Path, default=run.BUILD / "release/examples/bulk_sink")
+    parser = run.new_parser(__doc__)
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("only", nargs="*", choices=[*CURVES, []], metavar="CURVE", help=", ".join(CURVES))
     args = parser.parse_args()

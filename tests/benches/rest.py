@@ -8,7 +8,6 @@ steady: so many flows a second are appended, one write each 10 ms. CPU as a shar
 written the sink had taken its document (by the sink's count, looked at 50 times a second): median, 95 and 99 in a hundred.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -23,9 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", type=pathlib.Path, default=run.BUILD / "release/tidegate")
-    parser.add_argument("--sink", type=pathlib.Path, default=run.BUILD / "release/examples/bulk_sink")
+    parser = run.new_parser(__doc__)
     parser.add_argument("--files", type=int, default=10)
     parser.add_argument("--idle", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--rate", type=int, default=1000, metavar="FLOWS")

@@ -25,11 +25,17 @@ POLL_S = 0.1
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", default="tidegate", help="what the line calls the run")
+def new_parser(description):
+    """What every bench of an agent before the stand-in sink is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "release/tidegate")
     parser.add_argument("--sink", type=pathlib.Path, default=BUILD / "release/examples/bulk_sink")
+    return parser
+
+
+def arguments():
+    parser = new_parser(__doc__)
+    parser.add_argument("--name", default="tidegate", help="what the line calls the run")
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--level", type=int, choices=(0, 1, 2), default=0, help="aggregation level of the input")
     parser.add_argument("--seq", action="store_true",

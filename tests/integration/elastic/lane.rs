@@ -169,9 +169,13 @@ impl Lane {
         assert!(matches!(waited, Err(RecvTimeoutError::Timeout)), "{waited:?}");
     }
 
+    pub fn is_held_by(&self, name: &str) -> bool {
+        self.stats.held().is_some_and(|why| why.as_str() == name)
+    }
+
     #[track_caller]
     pub fn expect_hold(&self, name: &str) {
-        wait_until(&format!("the hold {name}"), SOON, || self.stats.held().is_some_and(|why| why.as_str() == name));
+        wait_until(&format!("the hold {name}"), SOON, || self.is_held_by(name));
     }
 
     #[track_caller]

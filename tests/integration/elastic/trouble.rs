@@ -188,14 +188,13 @@ fn cut_requests(server: &Server, kind: Kind) {
 /// A server may well finish what it has before it ends, so there is always more to do. How many batches were sent in all,
 /// and how many are not settled.
 fn load_until_unreachable(lane: &mut Lane, mut sent: u64, mut waiting: u64) -> (u64, u64) {
-    let unreachable = |lane: &Lane| lane.stats.held().is_some_and(|why| why.as_str() == "unreachable");
     wait_until("the end of the server", LONG, || {
         if waiting < 8 {
             load_from(lane, sent, 1, 500);
             (sent, waiting) = (sent + 1, waiting + 1);
         }
         waiting -= u64::from(lane.try_settled().is_some());
-        unreachable(lane)
+        lane.is_held_by("unreachable")
     });
     (sent, waiting)
 }
