@@ -1,7 +1,7 @@
 //! A word in time before a certificate ends: the peers' and our own, of every lane, once a day from 30 days ahead.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::net::certificate::{Certificate, Watch, days_left};
 
@@ -12,17 +12,31 @@ const AGAIN: i64 = 86_400;
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Runs as long as the agent.
-pub async fn warn(watches: Vec<(String, Watch)>) {
-    let mut told = Told::default();
-    loop {
-        tokio::time::sleep(LOOK).await;
+/// The connections of lanes that speak TLS or may, each with its lane's name.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    watches: Vec<(String, Watch)>,
+    told: Told,
+    looked_at: Option<Instant>,
+}
+
+impl Certificates {
+    pub fn add(&mut self, lane: &str, watch: Watch) {
+        self.watches.push((lane.to_owned(), watch));
+    }
+
+    /// Warns of what ends soon; called as often as anybody likes.
+    pub fn look(&mut self) {
+        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-        for (lane, watch) in &watches {
+        for (lane, watch) in &self.watches {
             let seen = watch.seen();
             let shown = [("peer", seen.chain.first()), ("client", seen.own.as_ref())];
             for (kind, certificate) in shown {
-                if let Some(certificate) = certificate.filter(|shown| told.is_due(lane, kind, shown, now)) {
+                if let Some(certificate) = certificate.filter(|shown| self.told.is_due(lane, kind, shown, now)) {
                     say(lane, kind, certificate, now);
                 }
             }

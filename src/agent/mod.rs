@@ -8,6 +8,7 @@ mod numbers;
 pub mod replay;
 mod supervise;
 
+use certificates::Certificates;
 pub use configured::configured;
 pub use supervise::{Loaded, Origin, Signal, supervise};
 
@@ -30,7 +31,7 @@ use crate::sink::{elastic, splunk, syslog};
 use crate::source::checkpoint::Store;
 use crate::source::spool;
 use crate::source::tail::{self, FileSource, SourceConfig};
-use crate::source::watch;
+use crate::source::watch::{self, Watched};
 use crate::telemetry::{Health, LaneSnapshot, LaneStats, Metrics, Sample};
 use crate::zone::Table;
 
@@ -97,8 +98,8 @@ pub struct Agent {
     runtime: Runtime,
     health: Health,
     metrics: Metrics,
-    /// Of each lane that speaks TLS or may.
-    certificates: Vec<(String, Watch)>,
+    certificates: Certificates,
+    watched: Watched,
     _lock: File,
 }
 
@@ -108,7 +109,8 @@ impl Agent {
     pub fn start(config: Config, zones: &Zones, metrics: Metrics, health: Health) -> Result<Self, AgentError> {
         let lock = lock(&config.state_dir)?;
         let runtime = Runtime::start()?;
-        let mut agent = Self { lanes: Vec::new(), runtime, health, metrics, certificates: Vec::new(), _lock: lock };
+        let (certificates, watched) = (Certificates::default(), Watched::default());
+        let mut agent = Self { lanes: Vec::new(), runtime, health, metrics, certificates, watched, _lock: lock };
         if let Some(elasticsearch) = config.elasticsearch.clone() {
             agent.start_elasticsearch(&config, zones, elasticsearch)?;
         }
@@ -119,7 +121,6 @@ impl Agent {
             agent.start_splunk(&name, &config, zones, splunk)?;
         }
         agent.start_watch(&config)?;
-        agent.runtime.handle.spawn(certificates::warn(std::mem::take(&mut agent.certificates)));
         if let Some(address) = config.listen {
             agent.listen(address)?;
         }
@@ -131,7 +132,7 @@ impl Agent {
         let watch = Watch::new();
         let (seen, name) = (watch.clone(), lane.to_owned());
         self.metrics.add(move || numbers::certificates(&name, &seen));
-        self.certificates.push((lane.to_owned(), watch.clone()));
+        self.certificates.add(lane, watch.clone());
         watch
     }
 
@@ -199,6 +200,7 @@ impl Agent {
                 max_size: config.spool.0,
                 when_full: config.spool.1,
             },
+            watched: self.watched.clone(),
         };
         let source = match FileSource::open(tail, Store::new(&config.state_dir, name)) {
             Ok(source) => source,
@@ -240,9 +242,10 @@ impl Agent {
     fn start_watch(&self, config: &Config) -> Result<(), AgentError> {
         let sources = config.sources.clone();
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.wake.clone()).collect();
+        let watched = self.watched.clone();
         std::thread::Builder::new()
             .name("watch".into())
-            .spawn(move || watch::watch(|| FileSource::directories(&sources), &lanes))
+            .spawn(move || watch::watch(|| FileSource::directories(&sources), &lanes, watched))
             .map_err(AgentError::Thread)?;
         Ok(())
     }
@@ -261,6 +264,11 @@ impl Agent {
     /// The numbers of every lane now.
     pub fn lanes(&self) -> Vec<LaneSnapshot> {
         self.lanes.iter().map(|lane| lane.stats.snapshot()).collect()
+    }
+
+    /// Warns of what will need a person; to be called every few seconds.
+    pub fn look(&mut self) {
+        self.certificates.look();
     }
 
     /// Every lane has ended by itself (`once`).

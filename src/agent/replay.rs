@@ -434,6 +434,8 @@ impl<'a> Replay<'a> {
                     }
                 }
                 Wake::Finished => self.finished = true,
+                // To be awake is all it takes.
+                Wake::Room => {}
                 // This sink needs neither, and a file of letters does not change under us.
                 Wake::Rewind | Wake::Files | Wake::Stop => {}
             }

@@ -84,6 +84,7 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
             continue;
         }
         looked_at = Instant::now();
+        agent.look();
         let now = Contents::look(origin.file.as_deref(), running.zones.as_deref());
         if forced || now.config != seen.config {
             if let Some(new) = read_again(origin, &running) {

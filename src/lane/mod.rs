@@ -6,14 +6,19 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 mod ledger;
+mod looks;
 mod run;
 
 pub use run::{Ended, Lane, LaneConfig, UNPERSISTED_LIMIT, Zones};
 
 use crate::model::{Event, FileKey};
 use crate::telemetry::LaneStats;
+
+/// Files are looked at this often without being woken, where nobody tells of every change.
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// Exit code after a panic on a data path: a restart is safe, going on might not be.
 pub const PANIC_EXIT_CODE: i32 = 70;
@@ -100,8 +105,13 @@ pub trait Sink: Send {
     /// [`Wake::Rewind`] when the connection broke first; the lane may then seal again, and finish again).
     fn finish(&mut self);
 
-    /// Called about once a second whatever else happens, and before [`Sink::finish`]: for what is due by time.
+    /// Called about once a second while there is anything to do, and before [`Sink::finish`]: for what is due by time.
     fn tend(&mut self, _numbers: &LaneStats) {}
+
+    /// When something will be due by time in a lane that rests: then it is called no sooner than this. `None`: nothing.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
 
     /// Bytes of sealed batches that may be unsettled at a time; at this bound the lane stops reading.
     fn in_flight_limit(&self) -> usize;
@@ -129,6 +139,8 @@ pub enum Wake {
     Finished,
     /// Something changed in a directory that the source watches.
     Files,
+    /// The sink's in-flight limit has risen again without anything being settled.
+    Room,
     /// Stop reading, drain, write the checkpoint.
     Stop,
 }
@@ -154,9 +166,9 @@ impl Outcomes {
         self.send(Wake::Finished);
     }
 
-    /// The sink's in-flight limit has risen again without anything being settled: look again.
+    /// See [`Wake::Room`].
     pub fn room(&self) {
-        self.send(Wake::Files);
+        self.send(Wake::Room);
     }
 
     /// A lane that is gone (its deadline passed) wants no outcomes.
@@ -235,6 +247,11 @@ pub trait Source: Send {
 
     /// Something may have changed: look at the files again before the next read.
     fn wake(&mut self);
+
+    /// When to look again even if nothing wakes the lane, which looked last at `looked_at`.
+    fn due(&self, looked_at: Instant) -> Instant {
+        looked_at + LOOK
+    }
 
     /// Called about once a second while the lane may not read (its peer is away, it ends), in place of the next read:
     /// what is about to be out of reach must be kept all the same.

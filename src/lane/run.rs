@@ -9,14 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 
 use super::ledger::{Counts, Entry, Ledger};
-use super::{Chunk, Mark, Sink, Source, Taken, Ticket, Wake};
+use super::looks::Looks;
+use super::{Chunk, LOOK, Mark, Sink, Source, Taken, Ticket, Wake};
 use crate::decode::Decoder;
 use crate::model::{Body, Event, LineId, Origin, RawLine, filler};
 use crate::telemetry::{Health, LaneStats};
 use crate::zone::{Cache, Table};
 
-/// Files are looked at this often without being woken.
-const POLL: Duration = Duration::from_secs(1);
 /// The checkpoint follows what is settled at most this late …
 const PERSIST_INTERVAL: Duration = Duration::from_secs(1);
 /// … and at most this much input.
@@ -71,7 +70,16 @@ struct Open {
     marks: Vec<Mark>,
     counts: Counts,
     lines: u64,
+    /// When the first of them was read, and when the files had been looked at before: none of them was there then.
     since: Option<Instant>,
+    unseen: Option<Instant>,
+}
+
+impl Open {
+    fn begin(&mut self, looked_before: Instant) {
+        self.since.get_or_insert_with(Instant::now);
+        self.unseen.get_or_insert(looked_before);
+    }
 }
 
 struct State {
@@ -85,13 +93,15 @@ struct State {
     unpersisted: u64,
     persisted_at: Instant,
     persist_failed: Option<Instant>,
-    polled_at: Instant,
+    looks: Looks,
+    /// Nothing is open, in flight or unsaid: the lane waits for a word.
+    rests: bool,
     /// When the peer last decided something.
     progress_at: Instant,
     /// After a rewind: lines of a file that begin before this offset are counted as read already.
     counted: HashMap<u32, u64>,
     decoder: Decoder,
-    looks: Cache,
+    zone_cache: Cache,
     scratch: String,
 }
 
@@ -110,11 +120,12 @@ impl<S: Source, K: Sink> Lane<S, K> {
             unpersisted: 0,
             persisted_at: now,
             persist_failed: None,
-            polled_at: now,
+            looks: Looks::new(now, self.config.batch_age),
+            rests: false,
             progress_at: now,
             counted: HashMap::new(),
             decoder: Decoder::default(),
-            looks: Cache::default(),
+            zone_cache: Cache::default(),
             scratch: String::new(),
         };
         self.health.good(self.stats.name());
@@ -128,12 +139,12 @@ impl<S: Source, K: Sink> Lane<S, K> {
             }
             self.keep_house(&mut state);
             if !self.has_room(&state) {
-                self.attend(&mut state, POLL);
+                self.attend(&mut state, LOOK);
                 self.tend(&mut state);
                 continue;
             }
-            if std::mem::take(&mut state.woken) || state.polled_at.elapsed() >= POLL {
-                state.polled_at = Instant::now();
+            if std::mem::take(&mut state.woken) || self.next_look(&state) <= Instant::now() {
+                state.looks.look(Instant::now());
                 self.source.wake();
             }
             if self.source.next(&mut chunk) {
@@ -141,6 +152,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
             } else if self.config.once.is_some() && !state.woken {
                 drained = self.drain(&mut state);
             } else {
+                self.all_is_read(&mut state);
                 let wait = self.time_to_act(&state);
                 self.attend(&mut state, wait);
             }
@@ -164,12 +176,15 @@ impl<S: Source, K: Sink> Lane<S, K> {
         while let Ok(wake) = next {
             match wake {
                 Wake::Settled(settled) => {
+                    state.rests = false;
                     state.progress_at = Instant::now();
                     state.ledger.settle(&settled);
                 }
                 Wake::Rewind => self.rewind(state),
                 Wake::Finished => state.finished = true,
                 Wake::Files => state.woken = true,
+                // To be awake is all it takes.
+                Wake::Room => {}
                 Wake::Stop => {
                     state.stopping.get_or_insert_with(Instant::now);
                 }
@@ -205,6 +220,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         state.open = Open::default();
         state.rewound = true;
         state.woken = true;
+        state.rests = false;
         self.sink.abandon();
         self.source.rewind();
         self.stats.rewinds.fetch_add(1, Relaxed);
@@ -216,9 +232,11 @@ impl<S: Source, K: Sink> Lane<S, K> {
 
     fn process(&mut self, chunk: &Chunk, state: &mut State) {
         state.rewound = false;
+        state.rests = false;
+        state.looks.read();
         let zones = self.zones.load_full();
         let read_at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        state.open.since.get_or_insert_with(Instant::now);
+        state.open.begin(state.looks.before());
         let counted = state.counted.get(&chunk.file).copied().unwrap_or(0);
         if chunk.skipped_lines > 0 {
             // A skipped line ends where the chunk begins.
@@ -244,10 +262,11 @@ impl<S: Source, K: Sink> Lane<S, K> {
                 self.stats.read.fetch_add(std::mem::take(&mut read), Relaxed);
                 note_mark(&mut state.open.marks, chunk.mark(start));
                 self.seal(state);
+                state.looks.fill();
                 if !self.wait_for_room(state) {
                     return;
                 }
-                state.open.since.get_or_insert_with(Instant::now);
+                state.open.begin(state.looks.before());
             }
         }
         self.stats.read.fetch_add(read, Relaxed);
@@ -290,7 +309,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
                 if !flow.extra.is_empty() {
                     self.stats.unknown_fields.fetch_add(flow.extra.len() as u64, Relaxed);
                 }
-                let zones = zones.map(|table| table.classify_with(&flow, &mut state.looks));
+                let zones = zones.map(|table| table.classify_with(&flow, &mut state.zone_cache));
                 let taken = self.sink.add(&Event { origin, body: Body::Flow(&flow), zones }, chunk.before);
                 state.decoder.give_back(flow);
                 taken
@@ -336,7 +355,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         self.attend(state, Duration::ZERO);
         self.keep_house(state);
         while !self.has_room(state) && state.stopping.is_none() && !state.rewound {
-            self.attend(state, POLL);
+            self.attend(state, LOOK);
             self.tend(state);
             self.keep_house(state);
         }
@@ -345,8 +364,8 @@ impl<S: Source, K: Sink> Lane<S, K> {
 
     /// While the lane may not read: its files are looked at as often as if it did.
     fn tend(&mut self, state: &mut State) {
-        if std::mem::take(&mut state.woken) || state.polled_at.elapsed() >= POLL {
-            state.polled_at = Instant::now();
+        if std::mem::take(&mut state.woken) || state.looks.last().elapsed() >= LOOK {
+            state.looks.tend(Instant::now());
             self.source.tend();
         }
     }
@@ -361,9 +380,23 @@ impl<S: Source, K: Sink> Lane<S, K> {
         let due = state.persisted_at.elapsed() >= PERSIST_INTERVAL || state.unpersisted >= PERSIST_BYTES;
         let retry = state.persist_failed.is_none() || state.persisted_at.elapsed() >= PERSIST_RETRY;
         if due && retry {
-            self.persist(state);
+            let written = self.persist(state);
             self.tend_sink(state);
+            state.rests = written && state.ledger.is_empty() && state.open.marks.is_empty();
         }
+    }
+
+    /// Lines that were written right after the look before need not wait for others.
+    fn all_is_read(&mut self, state: &mut State) {
+        if state.open.unseen.is_some_and(|look| look.elapsed() >= self.config.batch_age) {
+            self.seal(state);
+        }
+        state.looks.drained(self.config.batch_age);
+    }
+
+    /// When to look at the files although nobody told of a change.
+    fn next_look(&self, state: &State) -> Instant {
+        state.looks.next(self.source.due(state.looks.last()))
     }
 
     fn tend_sink(&mut self, state: &State) {
@@ -399,9 +432,12 @@ impl<S: Source, K: Sink> Lane<S, K> {
 
     /// How long nothing is due.
     fn time_to_act(&self, state: &State) -> Duration {
-        let batch = state.open.since.map_or(POLL, |since| self.config.batch_age.saturating_sub(since.elapsed()));
+        let now = Instant::now();
+        let batch = state.open.unseen.map(|look| look + self.config.batch_age);
+        let other = if state.rests { self.sink.due() } else { Some(now + LOOK) };
+        let next = [batch, other].into_iter().flatten().fold(self.next_look(state), Instant::min);
         // Never zero: a wait of zero would turn an idle lane into a spinning one.
-        batch.min(POLL).max(Duration::from_millis(1))
+        next.saturating_duration_since(now).max(Duration::from_millis(1))
     }
 
     /// Seals what is open and waits until the sink has settled everything and is closed. False when a rewind came or the
@@ -413,11 +449,11 @@ impl<S: Source, K: Sink> Lane<S, K> {
         self.tend_sink(state);
         self.sink.finish();
         while !state.finished && !state.rewound && !self.given_up(state) {
-            let left = state.stopping.map_or(POLL, |begun| self.config.deadline.saturating_sub(begun.elapsed()));
+            let left = state.stopping.map_or(LOOK, |begun| self.config.deadline.saturating_sub(begun.elapsed()));
             if left.is_zero() {
                 break;
             }
-            self.attend(state, left.min(POLL));
+            self.attend(state, left.min(LOOK));
             self.tend(state);
             self.keep_house(state);
         }

@@ -235,3 +235,106 @@ fn a_stop_before_the_first_read_ends_cleanly() {
     assert!(outcome.ended.clean);
     assert_eq!((outcome.settled, outcome.stats.read.load(Relaxed)), (0, 0));
 }
+
+/// Nothing to read, and a sink that counts how often it is called.
+struct Quiet {
+    looks: Arc<AtomicU64>,
+    tends: Arc<AtomicU64>,
+    /// Both are due after this time.
+    due: Duration,
+    outcomes: Option<Outcomes>,
+}
+
+impl Source for Quiet {
+    fn next(&mut self, _chunk: &mut Chunk) -> bool {
+        false
+    }
+    fn wake(&mut self) {
+        self.looks.fetch_add(1, Relaxed);
+    }
+    fn due(&self, looked_at: Instant) -> Instant {
+        looked_at + self.due
+    }
+    fn tend(&mut self) {}
+    fn part(&mut self) {}
+    fn settle(&mut self, _mark: Mark) {}
+    fn rewind(&mut self) {}
+    fn memory(&self) -> Memory {
+        Memory::Nothing
+    }
+    fn persist(&mut self, _note: Option<&str>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+    fn lag_bytes(&self) -> u64 {
+        0
+    }
+    fn unterminated(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Sink for Quiet {
+    fn recall(&mut self, _memory: Memory) {}
+    fn note(&self) -> Option<Arc<str>> {
+        None
+    }
+    fn add(&mut self, _event: &Event<'_>, _before: Before) -> Taken {
+        Taken::Filtered
+    }
+    fn fill(&self) -> Fill {
+        Fill::default()
+    }
+    fn seal(&mut self, _ticket: Ticket) -> usize {
+        0
+    }
+    fn abandon(&mut self) {}
+    fn tend(&mut self, _numbers: &LaneStats) {
+        self.tends.fetch_add(1, Relaxed);
+    }
+    fn due(&self) -> Option<Instant> {
+        Some(Instant::now() + self.due)
+    }
+    fn finish(&mut self) {
+        self.outcomes.iter().for_each(Outcomes::finished);
+    }
+    fn in_flight_limit(&self) -> usize {
+        1
+    }
+}
+
+/// A lane with nothing to do for 2.5 s: how often does it look at its files, and call its sink?
+fn at_rest(due: Duration) -> (u64, u64) {
+    let (sender, wakes) = channel();
+    let (looks, tends) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let half = |outcomes| Quiet { looks: looks.clone(), tends: tends.clone(), due, outcomes };
+    let lane = Lane {
+        source: half(None),
+        sink: half(Some(Outcomes::new(sender.clone()))),
+        config: LaneConfig {
+            cluster: "c".into(),
+            node: "n".into(),
+            batch_age: Duration::from_secs(1),
+            once: None,
+            deadline: Duration::from_secs(10),
+        },
+        zones: Zones::default(),
+        wakes,
+        stats: Arc::new(LaneStats::new("test")),
+        health: Health::default(),
+    };
+    let lane = std::thread::spawn(move || lane.run());
+    std::thread::sleep(Duration::from_millis(2500));
+    let counts = (looks.load(Relaxed), tends.load(Relaxed));
+    sender.send(Wake::Files).unwrap();
+    sender.send(Wake::Stop).unwrap();
+    assert!(lane.join().unwrap().clean);
+    counts
+}
+
+#[test]
+fn a_lane_that_rests_waits_for_what_is_due() {
+    // At the start, and once more when everything is seen to be done.
+    assert_eq!(at_rest(Duration::from_secs(3600)), (1, 1));
+    let (looks, tends) = at_rest(LOOK);
+    assert!((2..=3).contains(&looks) && (2..=3).contains(&tends), "{looks} looks, {tends} calls");
+}

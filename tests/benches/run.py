@@ -22,7 +22,6 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
 POLL_S = 0.1
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def new_parser(description):

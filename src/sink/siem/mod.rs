@@ -28,7 +28,7 @@ use super::dedupe::Seen;
 use super::rate::{Rates, Why};
 use crate::encode::record::own::{Numbers, Report};
 use crate::encode::record::{Class, Classes, Filter, Marks};
-use crate::lane::{Before, Fill, Memory, Sink, Taken, Ticket};
+use crate::lane::{Before, Fill, LOOK, Memory, Sink, Taken, Ticket};
 use crate::model::{Body, Event, Flow};
 use crate::telemetry::{LaneSnapshot, LaneStats};
 
@@ -250,6 +250,14 @@ impl<W: RecordWriter> Sink for LaneHalf<W> {
         reporter.forget(stats.own_settled.load(Relaxed));
         let due = reporter.due(Instant::now(), now_ms(), connected, stats.take_outages(), numbers);
         self.say_all(due);
+    }
+
+    /// Windows, budgets and the end of an outage are looked for once a second.
+    fn due(&self) -> Option<Instant> {
+        if self.rates.is_some() || !self.writer.is_connected() {
+            return Some(Instant::now() + LOOK);
+        }
+        self.told.as_ref().and_then(|(_, reporter)| reporter.next_beat())
     }
 
     fn finish(&mut self) {

@@ -101,6 +101,11 @@ impl Reporter {
         due
     }
 
+    /// Of the heartbeat, where there is one.
+    pub(in crate::sink) fn next_beat(&self) -> Option<Instant> {
+        (!self.heartbeat.is_zero()).then_some(self.next_beat)
+    }
+
     pub(in crate::sink) fn stop(&self, now_ms: i64, numbers: Numbers) -> Due {
         Due { number: 0, time_ms: now_ms, what: What::Stop { since_ms: self.since_ms, numbers } }
     }

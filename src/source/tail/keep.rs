@@ -126,8 +126,13 @@ impl FileSource {
         self.stats.spool_held.store(self.hold.failed_at.is_some().into(), Relaxed);
     }
 
+    /// What the spool should hold cannot be put there.
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.failed_at.is_some()
+    }
+
     /// Files that are open and have no name that a source knows; `deleted` ones have none at all.
-    fn out_of_reach(&self, deleted: bool) -> Vec<u32> {
+    pub(super) fn out_of_reach(&self, deleted: bool) -> Vec<u32> {
         let lost = |c: &Content| {
             c.place.as_ref().is_some_and(|p| !p.listed && p.reader.is_some() && (p.look.links == 0 || !deleted))
         };

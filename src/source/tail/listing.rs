@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{AtFlags, FileType, Stat};
+
 use super::content::{Content, Inode, Look};
 use super::patterns::{self, Packing, packing};
 use super::{
@@ -58,7 +60,8 @@ impl FileSource {
                 listing.directories.push(directory);
             }
         }
-        let Listing { seen, directories, unseen, waiting } = listing;
+        let Listing { seen, directories, unseen, waiting, elsewhere } = listing;
+        self.quiet.elsewhere = elsewhere;
         // What they were shorter than may have been found later in the same listing.
         for (path, look, rule) in waiting {
             self.by_inode.remove(&look.inode);
@@ -119,7 +122,9 @@ impl FileSource {
         rule: Rule,
         listing: &mut Listing,
     ) -> bool {
-        let Ok((look, false)) = look_at(directory, name) else { return false };
+        let Ok(Entry { look, kind: FileType::RegularFile, linked: false }) = look_at(directory, name) else {
+            return false;
+        };
         if look.links != 1 || listing.seen.contains(&look.inode) {
             return false;
         }
@@ -133,9 +138,16 @@ impl FileSource {
 
     fn see_changed(&mut self, directory: &OwnedFd, path: PathBuf, name: &OsStr, rule: Rule, listing: &mut Listing) {
         let look = match look_at(directory, name) {
-            Ok((look, false)) => look,
-            Ok((_, true)) => return,
-            Err(error) => return listing.say(&path, error),
+            Ok(Entry { kind: FileType::Directory, .. }) => return,
+            Ok(Entry { look, linked, .. }) => {
+                listing.elsewhere |= linked || look.links > 1;
+                look
+            }
+            Err(error) => {
+                // A link to nothing: its target may come, where nobody watches.
+                listing.elsewhere |= is_link(directory, name);
+                return listing.say(&path, error);
+            }
         };
         if !listing.seen.insert(look.inode) {
             return;
@@ -308,11 +320,27 @@ impl Joined {
     }
 }
 
-/// And whether it is a directory.
-fn look_at(directory: &OwnedFd, name: &OsStr) -> io::Result<(Look, bool)> {
-    use rustix::fs::{AtFlags, FileType};
-    let stat = rustix::fs::statat(directory, name, AtFlags::empty())?;
-    Ok((Look::of_stat(&stat), FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+/// What a name stands for.
+struct Entry {
+    look: Look,
+    kind: FileType,
+    /// By a symbolic link.
+    linked: bool,
+}
+
+fn look_at(directory: &OwnedFd, name: &OsStr) -> io::Result<Entry> {
+    let kind = |stat: &Stat| FileType::from_raw_mode(stat.st_mode);
+    let mut stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let linked = kind(&stat) == FileType::Symlink;
+    if linked {
+        stat = rustix::fs::statat(directory, name, AtFlags::empty())?;
+    }
+    Ok(Entry { look: Look::of_stat(&stat), kind: kind(&stat), linked })
+}
+
+fn is_link(directory: &OwnedFd, name: &OsStr) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

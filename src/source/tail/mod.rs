@@ -14,6 +14,7 @@ mod keep;
 mod listing;
 mod opened;
 mod patterns;
+mod quiet;
 pub mod reader;
 mod table;
 mod zstd;
@@ -28,12 +29,14 @@ use content::{Content, Inode, Look};
 use contents::Contents;
 use keep::Hold;
 use patterns::{Packing, Patterns, packing};
+use quiet::Quiet;
 use reader::Reader;
 use table::{Set, Table};
 
 use super::checkpoint::{Loaded, RECENT_LIMIT, Record, Store};
 use super::spool::{self, Spool};
 use super::stats::SourceStats;
+use super::watch::{Directory, Watched};
 use crate::lane::{Chunk, Mark, Memory, Source};
 use crate::model::FileKey;
 
@@ -98,6 +101,8 @@ pub struct Config {
     pub cluster: String,
     pub node: String,
     pub spool: spool::Config,
+    /// How far the kernel tells of changes.
+    pub watched: Watched,
 }
 
 /// What a source says of each of its files.
@@ -145,6 +150,8 @@ struct Listing {
     directories: Vec<PathBuf>,
     unseen: BTreeMap<PathBuf, io::Error>,
     waiting: Vec<(PathBuf, Look, Rule)>,
+    /// A file that can be written by a name elsewhere was among them.
+    elsewhere: bool,
 }
 
 pub struct FileSource {
@@ -184,6 +191,7 @@ pub struct FileSource {
     changed: bool,
     /// What could not be looked at, at the last listing.
     unseen: HashSet<PathBuf>,
+    quiet: Quiet,
     /// Contents whose progress is not in the checkpoint's archive.
     recent: Set<u32>,
     /// The note of the last checkpoint.
@@ -261,6 +269,7 @@ impl FileSource {
             directories: Vec::new(),
             changed: false,
             unseen: HashSet::new(),
+            quiet: Quiet::default(),
             recent: recent.into_iter().collect(),
             noted: None,
             grown_at: Table::default(),
@@ -355,20 +364,20 @@ impl FileSource {
         self.turn = 0;
     }
 
-    /// The directories in which files of this source can appear.
-    pub fn directories(sources: &[SourceConfig]) -> Vec<PathBuf> {
-        let mut all: Vec<_> =
-            sources.iter().flat_map(|s| Patterns::new(&s.path, s.rotated.as_deref()).directories()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// The directories in which files of these sources can appear, and those on the way to them.
+    pub fn directories(sources: &[SourceConfig]) -> Vec<Directory> {
+        let mut all: BTreeMap<PathBuf, bool> = BTreeMap::new();
+        for (path, files) in sources.iter().flat_map(|s| Patterns::new(&s.path, s.rotated.as_deref()).directories()) {
+            *all.entry(path).or_default() |= files;
+        }
+        all.into_iter().map(|(path, files)| Directory { path, files }).collect()
     }
 }
 
 impl Source for FileSource {
     fn next(&mut self, chunk: &mut Chunk) -> bool {
         if std::mem::take(&mut self.dirty) {
-            self.look_again();
+            self.look_and_judge();
         }
         while let Some(&id) = self.queue.front() {
             let result = self.read_from(id, chunk);
@@ -396,6 +405,10 @@ impl Source for FileSource {
     fn wake(&mut self) {
         self.dirty = true;
         self.looks_left = LOOKS;
+    }
+
+    fn due(&self, looked_at: Instant) -> Instant {
+        self.next_look(looked_at)
     }
 
     fn tend(&mut self) {

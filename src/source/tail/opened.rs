@@ -78,6 +78,7 @@ impl FileSource {
             let look = Look::of(&metadata);
             if look.size != place.look.size || look.modified_ns != place.look.modified_ns {
                 content.drained = false;
+                self.quiet.found = true;
                 self.grown_at.insert(id, Instant::now());
                 if !reader.is_plain() && look.size != place.look.size {
                     reader.restart();

@@ -38,14 +38,13 @@ impl Patterns {
         Self(all)
     }
 
-    /// The directories in which a file could appear, and those above them, for they may appear late.
-    pub fn directories(&self) -> Vec<PathBuf> {
-        let mut directories: Vec<_> = self.places().into_keys().collect();
+    /// The directories in which a file could appear (true), and those above them, for they may appear late.
+    pub fn directories(&self) -> BTreeMap<PathBuf, bool> {
         let above = self.0.iter().filter_map(|pattern| pattern.parent()?.parent());
-        directories.extend(above.filter(|path| !is_glob(path.as_os_str())).map(Path::to_path_buf));
-        directories.sort_unstable();
-        directories.dedup();
-        directories
+        let mut all: BTreeMap<_, _> =
+            above.filter(|path| !is_glob(path.as_os_str())).map(|path| (path.to_path_buf(), false)).collect();
+        all.extend(self.places().into_iter().map(|(path, names)| (path, !names.is_empty())));
+        all
     }
 
     /// Every directory in which a file could appear now, with the patterns of its files' names. One that only leads to

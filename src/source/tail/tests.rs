@@ -8,6 +8,7 @@ use std::io::Write;
 
 mod hostile;
 mod peers;
+mod quiet;
 mod spool;
 
 /// A folder, the files in it and a source over them that may be stopped and started.
@@ -26,6 +27,7 @@ struct Bench {
     skipped: u64,
     /// Of the last chunk.
     before: Before,
+    watched: Watched,
 }
 
 impl Bench {
@@ -43,6 +45,7 @@ impl Bench {
             when_full: crate::source::spool::WhenFull::Hold,
             skipped: 0,
             before: Before::Never,
+            watched: Watched::default(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Bench {
                     max_size: self.max_spool,
                     when_full: self.when_full,
                 },
+                watched: self.watched.clone(),
             };
             let store = Store::on(self.disk.clone(), self.state.path(), "test");
             self.source = Some(FileSource::open(config, store).unwrap());

@@ -104,7 +104,13 @@ fn gzip_reader(data: &[u8]) {
 
 fn open(dir: &Path, rule: SourceConfig) -> FileSource {
     let spool = spool::Config { dir: dir.join("spool"), max_size: 1 << 20, when_full: spool::WhenFull::Hold };
-    let config = Config { sources: vec![rule], cluster: "c".to_owned(), node: "n".to_owned(), spool };
+    let config = Config {
+        sources: vec![rule],
+        cluster: "c".to_owned(),
+        node: "n".to_owned(),
+        spool,
+        watched: Default::default(),
+    };
     FileSource::open(config, Store::new(dir, "fuzz")).expect("a checkpoint of ours, or none")
 }
 

@@ -129,7 +129,7 @@ impl Lane {
         let until = Instant::now() + wait;
         loop {
             match self.wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Wake::Files) => {}
+                Ok(Wake::Room) => {}
                 other => return other,
             }
         }

@@ -256,7 +256,7 @@ fn a_receiver_that_is_away_holds_the_lane_at_its_limit() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let mut socket = accept(&listener);
     (0..sealed).for_each(|n| is_deny_to(&frame(&mut socket), (n % 60_000) as u16, n as u32 + 1));
-    assert!(matches!(lane.wake(), Wake::Files), "there is room again");
+    assert!(matches!(lane.wake(), Wake::Room), "there is room again");
     lane.wait("an empty queue", |stats| stats.unsent_bytes.load(Relaxed) == 0);
 }
 
