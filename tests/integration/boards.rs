@@ -13,5 +13,6 @@ pub mod install;
 pub mod kql;
 mod opinion;
 mod picture;
+mod prometheus;
 mod question;
 mod validate;

@@ -18,7 +18,7 @@ mod patterns;
 mod properties;
 mod proxy;
 mod rates;
-mod receiver;
+pub mod receiver;
 mod relays;
 mod rsyslog;
 mod send_test;

@@ -1,4 +1,4 @@
-//! Grafana's boards: no dangling reference, metric names that the program has, traffic that is found.
+//! Grafana's boards: no dangling reference, traffic that is found. What the agents' board asks is [`super::prometheus`]'s.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,6 @@ use tidegate::setup::boards::grafana;
 use super::computed::corpus;
 use super::corpus::WINDOW;
 use super::validate::mapping;
-use crate::support::root;
 
 /// What is wrong with a board.
 fn faults(board: &Value) -> Vec<String> {
@@ -88,48 +87,6 @@ fn each_slip_is_found() {
         let broken = serde_json::from_str(&text(index).replacen(from, to, 1)).expect("JSON");
         let faults = faults(&broken);
         assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:?}");
-    }
-}
-
-/// Names in `text` that could be our metrics.
-fn metrics(text: &str) -> BTreeSet<String> {
-    let name =
-        |(at, _): (usize, &str)| text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    text.match_indices("tidegate_").map(name).collect()
-}
-
-fn sources(folder: &std::path::Path, out: &mut String) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            out.push_str(&std::fs::read_to_string(path).expect("UTF-8"));
-        }
-    }
-}
-
-/// A counter's name gets `_total`, a gauge's does not; what kind it is stands before its name in the code.
-#[test]
-fn every_metric_is_the_programs() {
-    let mut code = String::new();
-    sources(&root().join("src"), &mut code);
-    let kind = |name: &str| {
-        let at = code.find(&format!("\"{name}\""))?;
-        let before = code[..at].trim_end();
-        ["counter(", "gauge("].into_iter().find(|kind| before.ends_with(kind))
-    };
-    let asked: BTreeSet<String> = grafana::boards()[0].1["panels"]
-        .as_array()
-        .expect("panels")
-        .iter()
-        .flat_map(|panel| panel["targets"].as_array().expect("queries").iter())
-        .flat_map(|target| metrics(target["expr"].as_str().expect("PromQL")))
-        .collect();
-    assert!(asked.len() > 15, "{asked:?}");
-    for name in asked {
-        let expected = if name.ends_with("_total") { Some("counter(") } else { Some("gauge(") };
-        assert_eq!(kind(name.strip_suffix("_total").unwrap_or(&name)), expected, "{name}");
     }
 }
 
