@@ -22,6 +22,8 @@ pub struct Looks {
     filled: u32,
     /// Anything was read since the last one.
     found: bool,
+    /// The look before found nothing: how much comes is not known yet.
+    fresh: bool,
     /// A batch was filled in each [`BUSY`].
     busy: bool,
 }
@@ -30,7 +32,7 @@ impl Looks {
     /// What is there at the start may be of any age.
     pub fn new(now: Instant, batch_age: Duration) -> Self {
         let before = now.checked_sub(batch_age).unwrap_or(now);
-        Self { at: before, before, early: None, filled: 0, found: false, busy: false }
+        Self { at: before, before, early: None, filled: 0, found: false, fresh: true, busy: false }
     }
 
     pub fn last(&self) -> Instant {
@@ -50,6 +52,7 @@ impl Looks {
     /// A look that reads on.
     pub fn look(&mut self, now: Instant) {
         (self.before, self.at) = (self.at, now);
+        self.fresh = !self.found;
         (self.filled, self.found, self.early) = (0, false, None);
     }
 
@@ -74,7 +77,7 @@ impl Looks {
         if spans > 0 {
             self.busy = u128::from(self.filled) >= spans;
         }
-        let pace = if self.busy { BUSY } else { batch_age.max(BUSY) };
+        let pace = if self.busy || self.fresh { BUSY } else { batch_age.max(BUSY) };
         self.early = ((self.busy || self.found) && pace < LOOK).then(|| self.at + pace);
     }
 }
@@ -89,6 +92,9 @@ mod tests {
         let mut state = Looks::new(start, age);
         assert!(state.last() <= start);
         state.look(start);
+        state.read();
+        state.drained(age);
+        assert_eq!(state.next(start + LOOK), start + BUSY, "to see how much comes");
         for &(at, filled) in looks {
             state.look(start + Duration::from_millis(at));
             state.read();

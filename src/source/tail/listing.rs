@@ -60,7 +60,7 @@ impl FileSource {
                 listing.directories.push(directory);
             }
         }
-        let Listing { seen, directories, unseen, waiting, elsewhere } = listing;
+        let Listing { seen, directories, unseen, waiting, elsewhere, .. } = listing;
         self.quiet.elsewhere = elsewhere;
         // What they were shorter than may have been found later in the same listing.
         for (path, look, rule) in waiting {
@@ -95,6 +95,7 @@ impl FileSource {
             Ok(handle) => handle,
             Err(error) => return listing.say(directory, error.into()),
         };
+        listing.device = rustix::fs::fstat(&handle).map_or(0, |stat| Look::of_stat(&stat).inode.device);
         let mut path = Joined::new(directory);
         let mut others = Vec::new();
         let listed = patterns::names(directory, patterns, |name, regular| {
@@ -128,6 +129,7 @@ impl FileSource {
         if look.links != 1 || listing.seen.contains(&look.inode) {
             return false;
         }
+        listing.meet(look, false);
         let unchanged = match self.by_inode.get(&look.inode) {
             Some(Known::Content(id)) => self.contents.get(*id).is_some_and(|content| content.is_still(path, look)),
             Some(_) => false,
@@ -140,7 +142,7 @@ impl FileSource {
         let look = match look_at(directory, name) {
             Ok(Entry { kind: FileType::Directory, .. }) => return,
             Ok(Entry { look, linked, .. }) => {
-                listing.elsewhere |= linked || look.links > 1;
+                listing.meet(look, linked);
                 look
             }
             Err(error) => {
@@ -291,6 +293,11 @@ impl FileSource {
 }
 
 impl Listing {
+    /// A file: events of a write go to the directory by whose name it is written, which may be another.
+    pub(super) fn meet(&mut self, look: Look, linked: bool) {
+        self.elsewhere |= linked || look.links > 1 || look.inode.device != self.device;
+    }
+
     /// What vanished since it was named, or never was there, is nothing to speak of.
     fn say(&mut self, path: &Path, error: io::Error) {
         if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {

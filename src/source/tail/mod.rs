@@ -150,6 +150,8 @@ struct Listing {
     directories: Vec<PathBuf>,
     unseen: BTreeMap<PathBuf, io::Error>,
     waiting: Vec<(PathBuf, Look, Rule)>,
+    /// Of the directory that is listed now.
+    device: u64,
     /// A file that can be written by a name elsewhere was among them.
     elsewhere: bool,
 }

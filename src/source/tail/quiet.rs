@@ -1,15 +1,13 @@
 //! How long files may be left alone while nobody tells of a change.
 //!
 //! Where the kernel tells of everything, they are looked at only as often as the directories are listed anyway. That it
-//! does is not believed blindly: a change that a look finds and nobody told of makes the looks frequent again for a while.
+//! does is not believed blindly: one change that a look finds and nobody told of makes the looks frequent again for good.
 
 use std::time::{Duration, Instant};
 
 use super::{FileSource, LISTING_INTERVAL};
 use crate::lane::LOOK;
 
-/// A change without a word of it: so long nobody's silence is believed.
-const DEAF: Duration = Duration::from_secs(600);
 /// Changes within this time after a look may be told of later than they are found.
 const UNTOLD: Duration = Duration::from_secs(3);
 
@@ -22,7 +20,8 @@ pub(super) struct Quiet {
     /// Of [`super::Watched::events`], at the last look.
     events: u64,
     calm: bool,
-    pub(super) deaf_until: Option<Instant>,
+    /// Nobody's silence is believed any more.
+    deaf: bool,
 }
 
 impl FileSource {
@@ -36,8 +35,8 @@ impl FileSource {
         self.look_again();
         self.quiet.events = events;
         if self.quiet.found && late && !told && trusted {
-            tracing::info!("a log file changed and no event said so; for a while they are looked at once a second");
-            self.quiet.deaf_until = Some(Instant::now() + DEAF);
+            tracing::info!("a log file changed and no event said so; from now on they are looked at once a second");
+            self.quiet.deaf = true;
         }
         self.quiet.calm = self.is_calm();
     }
@@ -45,7 +44,7 @@ impl FileSource {
     /// Nothing is under way, and whatever happens next comes by a name in a directory of a source.
     fn is_calm(&self) -> bool {
         !self.quiet.elsewhere
-            && self.quiet.deaf_until.is_none_or(|until| until <= Instant::now())
+            && !self.quiet.deaf
             && !self.listing_at_wake
             && !self.is_held()
             && self.out_of_reach(false).is_empty()

@@ -61,33 +61,45 @@ fn a_change_that_nobody_told_of_ends_the_rest() {
     b.append("flows.log", "a4\n");
     b.look_late();
     b.rests(false, "nobody told");
-    b.source().quiet.deaf_until = Some(Instant::now());
     b.look_late();
-    b.rests(true, "some time later");
+    b.rests(false, "nor will they be believed");
 }
 
 #[test]
 fn files_with_names_elsewhere_are_looked_at() {
     let other = tempfile::tempdir().unwrap();
     let target = other.path().join("target");
-    let link: [(&str, &dyn Fn(&Bench)); 3] = [
-        ("a link to nothing", &|b| std::os::unix::fs::symlink(&target, b.path("flows-l.log")).unwrap()),
-        ("a link", &|_| std::fs::write(&target, "l1\n").unwrap()),
-        ("a second name", &|b| {
-            std::fs::remove_file(b.path("flows-l.log")).unwrap();
-            std::fs::hard_link(&target, b.path("flows-l.log")).unwrap();
-        }),
-    ];
     let mut b = Bench::calm();
-    for (what, make) in link {
-        make(&b);
+    let link = b.path("flows-l.log");
+    let mut check = |what: &str| {
         b.source().listing_wanted = true;
         b.read_as(true);
         b.rests(false, what);
-    }
-    b.remove("flows-l.log");
+    };
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    check("a link to nothing");
+    std::fs::write(&target, "l1\n").unwrap();
+    check("a link");
+    std::fs::remove_file(&link).unwrap();
+    std::fs::hard_link(&target, &link).unwrap();
+    check("a second name");
+    std::fs::remove_file(&link).unwrap();
     std::fs::remove_file(&target).unwrap();
-    b.source().listing_wanted = true;
-    b.read_as(true);
-    b.rests(false, "the file is open, and has no name");
+    check("the file is open, and has no name");
+}
+
+/// As with a file of another file system that is mounted over a name in the directory.
+#[test]
+fn files_of_another_device_are_looked_at() {
+    let b = Bench::new();
+    b.append("flows.log", "a1\n");
+    let elsewhere = |b: &Bench, device| {
+        let mut listing = Listing { device, ..Listing::default() };
+        let look = Look::of(&std::fs::metadata(b.path("flows.log")).unwrap());
+        listing.meet(look, false);
+        listing.elsewhere
+    };
+    let own = Look::of(&std::fs::metadata(b.dir.path()).unwrap()).inode.device;
+    assert!(!elsewhere(&b, own));
+    assert!(elsewhere(&b, own + 1));
 }
