@@ -276,6 +276,11 @@ pub trait Source: Send {
     /// Bytes that are not settled yet. Compressed files count as they lie on the disk.
     fn lag_bytes(&self) -> u64;
 
+    /// Of them, those that were not handed out either.
+    fn unread_bytes(&self) -> u64 {
+        self.lag_bytes()
+    }
+
     /// Ends of files without a newline, by path: what `--once` leaves unread.
     fn unterminated(&self) -> Vec<String>;
 }

@@ -381,7 +381,7 @@ impl<S: Source, K: Sink> Lane<S, K> {
         let retry = state.persist_failed.is_none() || state.persisted_at.elapsed() >= PERSIST_RETRY;
         if due && retry {
             let written = self.persist(state);
-            self.tend_sink(state);
+            self.tend_sink(state, self.source.lag_bytes());
             state.rests = written && state.ledger.is_empty() && state.open.marks.is_empty();
         }
     }
@@ -399,8 +399,8 @@ impl<S: Source, K: Sink> Lane<S, K> {
         state.looks.next(self.source.due(state.looks.last()))
     }
 
-    fn tend_sink(&mut self, state: &State) {
-        self.stats.lag_bytes.store(self.source.lag_bytes(), Relaxed);
+    fn tend_sink(&mut self, state: &State, lag_bytes: u64) {
+        self.stats.lag_bytes.store(lag_bytes, Relaxed);
         let oldest = state.ledger.oldest().map(|entry| entry.read_at).or(state.open.since);
         let oldest = oldest.map_or(0, |at| at.elapsed().as_millis() as u64);
         self.stats.oldest_unsettled_ms.store(oldest, Relaxed);
@@ -446,7 +446,8 @@ impl<S: Source, K: Sink> Lane<S, K> {
         state.rewound = false;
         state.finished = false;
         self.seal(state);
-        self.tend_sink(state);
+        // What a sink says of itself at the end comes after all that was read: that is not late any more.
+        self.tend_sink(state, self.source.unread_bytes());
         self.sink.finish();
         while !state.finished && !state.rewound && !self.given_up(state) {
             let left = state.stopping.map_or(LOOK, |begun| self.config.deadline.saturating_sub(begun.elapsed()));

@@ -324,11 +324,21 @@ impl Content {
 
     /// Bytes that are not settled, as far as they are known.
     pub fn lag(&self) -> u64 {
+        self.behind(self.settled)
+    }
+
+    /// Bytes that are not handed out, as far as they are known.
+    pub fn unread(&self) -> u64 {
+        self.behind(self.read)
+    }
+
+    /// Bytes of whole lines from an offset on.
+    fn behind(&self, offset: u64) -> u64 {
         let known = self.read.max(self.spooled.map_or(0, |spooled| spooled.end));
-        let Some(place) = &self.place else { return known - self.settled };
+        let Some(place) = &self.place else { return known - offset };
         match packing(&place.path) {
-            _ if self.finished => self.read - self.settled,
-            Packing::Plain => (place.look.size.max(self.read) - self.settled).saturating_sub(self.partial),
+            _ if self.finished => self.read - offset,
+            Packing::Plain => (place.look.size.max(self.read) - offset).saturating_sub(self.partial),
             Packing::Gzip | Packing::Zstd => place.look.size,
         }
     }

@@ -463,6 +463,10 @@ impl Source for FileSource {
         self.contents.awake().map(|(_, content)| content.lag()).sum()
     }
 
+    fn unread_bytes(&self) -> u64 {
+        self.contents.awake().map(|(_, content)| content.unread()).sum()
+    }
+
     fn unterminated(&self) -> Vec<String> {
         let partial = |c: &Content| c.place.is_some() && c.partial > 0;
         self.contents.values().filter(|c| partial(c)).map(|c| c.name().into_owned()).collect()
