@@ -241,14 +241,17 @@ fn export(args: &Args, mut input: config::Input, dir: &std::path::Path) -> anyho
         ));
     }
     let Some(loaded) = check::load_or_tell(&input)? else { return Ok(Exit::CheckFailed) };
-    let choice = rooms::choice(&loaded.config);
-    let files = setup::files(args.product, &choice, &parts(args, &Part::ALL))?;
+    let (choice, parts) = (rooms::choice(&loaded.config), parts(args, &Part::ALL));
+    let files = setup::files(args.product, &choice, &parts)?;
     setup::export(dir, &files)?;
     let mut out = std::io::stdout().lock();
     for (name, _) in &files {
         writeln!(out, "{}", dir.join(name).display())?;
     }
     eprintln!("written for {}: {} files", args.product, files.len());
+    if let Some(word) = choice.without_effect(args.product).filter(|_| parts.contains(&Part::Templates)) {
+        eprintln!("{word}");
+    }
     Ok(Exit::Done)
 }
 

@@ -115,6 +115,15 @@ impl Choice {
         if errors.is_empty() { Ok(Self { lifecycle, failure_store, ..self.clone() }) } else { Err(errors) }
     }
 
+    /// What the choice asks for and the product passes over, in words.
+    pub fn without_effect(&self, product: Product) -> Option<String> {
+        (self.failure_store && !has_failure_store(product)).then(|| {
+            format!(
+                "{product} has no failure store, so `failure_store` has no effect: documents that do not fit the mapping go to the dead letter"
+            )
+        })
+    }
+
     fn tiers_that_are_missing(&self, lifecycle: Lifecycle) -> Vec<ChoiceError> {
         let chosen = [("warm", self.warm.is_some()), ("cold", self.cold.is_some()), ("frozen", self.frozen.is_some())];
         let (who, has): (_, &[&str]) = match lifecycle {
@@ -150,6 +159,20 @@ mod tests {
 
     fn product(kind: Kind, major: u32, minor: u32) -> Product {
         Product { kind, version: (major, minor, 0) }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        use Kind::{Elasticsearch, OpenSearch};
+        let check = |failure_store, product, expected: Option<&str>| {
+            let choice = Choice { failure_store, ..Choice::default() };
+            let said = choice.without_effect(product);
+            assert_eq!(said.as_deref().and_then(|said| said.split(',').next()), expected, "{product} {failure_store}");
+        };
+        check(true, product(OpenSearch, 3, 4), Some("OpenSearch 3.4.0 has no failure store"));
+        check(true, product(Elasticsearch, 9, 0), Some("Elasticsearch 9.0.0 has no failure store"));
+        check(true, product(Elasticsearch, 9, 1), None);
+        check(false, product(OpenSearch, 3, 4), None);
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub async fn chosen(
         wire.base(),
         if tried(product) { "" } else { ", with which this was never tried" }
     )?;
+    if let Some(word) = choice.without_effect(product).filter(|_| parts.contains(&Part::Templates)) {
+        writeln!(out, "{word}")?;
+    }
     let custom = parts.contains(&Part::Templates) && apply::has_custom(wire, product).await?;
     let mut objects = catalogue(product, choice, custom).map_err(SetupError::Choice)?;
     let policy = objects.iter().find(|object| object.what == What::Ilm).cloned();
