@@ -23,6 +23,7 @@ mod relays;
 mod rsyslog;
 mod send_test;
 mod sigma;
+mod silence;
 mod status;
 mod syslog_ng;
 mod table;

@@ -44,7 +44,14 @@ impl Agent {
         Self::start_all(vec![siem])
     }
 
-    pub(super) fn start_all(mut siem: Vec<Value>) -> Self {
+    pub(super) fn start_all(siem: Vec<Value>) -> Self {
+        let mut this = Self::prepared(siem);
+        this.run();
+        this
+    }
+
+    /// All but the program.
+    pub(super) fn prepared(mut siem: Vec<Value>) -> Self {
         let mut this = Self { folder: temp_dir(), port: free_port(), written: 0, running: None };
         this.write(LINES);
         let file = |name: &str| certificates().join(name);
@@ -64,7 +71,6 @@ impl Agent {
             "listen": format!("127.0.0.1:{}", this.port),
         });
         std::fs::write(this.path("tidegate.yaml"), configuration.to_string()).expect("a configuration");
-        this.run();
         this
     }
 
