@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use super::octets::{self, put};
+
 /// The bytes `"name":`, put together by the compiler.
 #[macro_export]
 #[doc(hidden)]
@@ -114,49 +116,10 @@ pub fn ip(out: &mut Vec<u8>, key: &[u8], value: IpAddr) {
 }
 
 pub fn ip_item(out: &mut Vec<u8>, value: IpAddr) {
-    match value {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            out.push(b'"');
-            for octet in [a, b, c, d] {
-                let (text, length) = OCTETS[usize::from(octet)];
-                let end = out.len() + usize::from(length);
-                out.extend_from_slice(&text);
-                out.truncate(end);
-            }
-            // The last octet's dot becomes the quote.
-            finish_with(out, b'"');
-        }
-        IpAddr::V6(v6) => {
-            use std::io::Write as _;
-            // Writing to a `Vec` cannot fail.
-            let _ = write!(out, "\"{v6}\"");
-        }
-    }
-    out.push(b',');
+    out.push(b'"');
+    octets::address(out, value);
+    out.extend_from_slice(b"\",");
 }
-
-fn finish_with(out: &mut [u8], byte: u8) {
-    if let Some(last) = out.last_mut() {
-        *last = byte;
-    }
-}
-
-/// Each octet as text with a dot behind it, and how many bytes that is.
-static OCTETS: [([u8; 4], u8); 256] = {
-    let mut all = [([b'.'; 4], 0); 256];
-    let mut octet = 0;
-    while octet < 256 {
-        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
-        all[octet] = match octet {
-            0..10 => ([digits[2], b'.', 0, 0], 2),
-            10..100 => ([digits[1], digits[2], b'.', 0], 3),
-            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
-        };
-        octet += 1;
-    }
-    all
-};
 
 /// The text as it stands between the quotes of a JSON string.
 ///
@@ -211,28 +174,6 @@ fn first_long(bytes: &[u8]) -> u64 {
 #[inline(always)]
 fn last_long(bytes: &[u8]) -> u64 {
     bytes.last_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
-}
-
-/// Appends bytes as they are; short ones without a call.
-#[inline(always)]
-pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    match bytes.len() {
-        0..4 => bytes.iter().for_each(|&byte| out.push(byte)),
-        4..8 => ends::<4>(out, bytes),
-        8..16 => ends::<8>(out, bytes),
-        16..=32 => ends::<16>(out, bytes),
-        _ => out.extend_from_slice(bytes),
-    }
-}
-
-/// Appends `N` to `2 * N` bytes as the first `N` and the last.
-#[inline(always)]
-fn ends<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
-    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return };
-    let before_last = out.len() + bytes.len() - N;
-    out.extend_from_slice(first);
-    out.truncate(before_last);
-    out.extend_from_slice(last);
 }
 
 /// Sixteen at a time, without a branch inside: the compiler makes vector instructions of it.

@@ -266,7 +266,7 @@ impl Flow<'_> {
         self.action == Some(Action::Allow)
             && [&self.policies.pending, &self.policies.all]
                 .into_iter()
-                .any(|list| hits(list).any(|hit| hit.staged && hit.action == HitAction::Deny))
+                .any(|list| list.iter().any(|raw| is_staged_deny(raw)))
     }
 }
 
@@ -282,8 +282,17 @@ fn last_decision<'f>(list: &'f [Text<'_>]) -> Option<Hit<'f>> {
     last
 }
 
-fn hits<'f>(list: &'f [Text<'_>]) -> impl Iterator<Item = Hit<'f>> {
-    list.iter().filter_map(|raw| Hit::parse(raw))
+fn cut_last(text: &[u8]) -> (&[u8], &[u8]) {
+    let at = text.iter().rposition(|&byte| byte == b'|');
+    at.map_or((&[], text), |at| (&text[..at], &text[at + 1..]))
+}
+
+/// The action is the last part or the one before it: hardly any line has a deny there, so hardly any is read whole.
+fn is_staged_deny(raw: &str) -> bool {
+    let deny = |part: &[u8]| part.eq_ignore_ascii_case(HitAction::Deny.as_str().as_bytes());
+    let (before, last) = cut_last(raw.as_bytes());
+    (deny(last) || deny(cut_last(before).1))
+        && Hit::parse(raw).is_some_and(|hit| hit.staged && hit.action == HitAction::Deny)
 }
 
 #[cfg(test)]
