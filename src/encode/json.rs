@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::octets::{self, put};
+use crate::model::Flow;
 
 /// The bytes `"name":`, put together by the compiler.
 #[macro_export]
@@ -69,6 +70,39 @@ pub fn finish(out: &mut [u8], brace: u8) {
     debug_assert_eq!(out.last(), Some(&b','), "a member ends with its comma");
     if let Some(last) = out.last_mut() {
         *last = brace;
+    }
+}
+
+/// How the texts of a flow are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts {
+    escape_free: bool,
+}
+
+impl Texts {
+    /// Of words that need no escape.
+    pub const WORDS: Self = Self { escape_free: true };
+
+    pub fn of(flow: &Flow<'_>) -> Self {
+        Self { escape_free: flow.escape_free }
+    }
+
+    /// As it stands between quotes.
+    #[inline]
+    pub fn write(self, out: &mut Vec<u8>, value: &str) {
+        if self.escape_free { put(out, value.as_bytes()) } else { escape(out, value) }
+    }
+
+    pub fn item(self, out: &mut Vec<u8>, value: &str) {
+        out.push(b'"');
+        self.write(out, value);
+        out.extend_from_slice(b"\",");
+    }
+
+    #[inline(always)]
+    pub fn text(self, out: &mut Vec<u8>, key: &[u8], value: &str) {
+        out.extend_from_slice(key);
+        self.item(out, value);
     }
 }
 

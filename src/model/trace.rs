@@ -9,6 +9,7 @@
 //! | 2b | also `kanp.adminnetworkpolicy.name`, `kbanp.baselineadminnetworkpolicy.name` |
 //! | 3 | `<kind>:name` or `<kind>:ns/name`, kinds `np gnp knp snp sgnp sknp kcnp pro eot`; names need not begin with their tier |
 
+use super::find::find;
 use super::flow::{Action, Flow, Text};
 
 const PROFILE: &str = "__PROFILE__";
@@ -127,11 +128,11 @@ impl<'a> Hit<'a> {
     /// `None` for text that is no policy string: other than four or five parts, an index that is no number, an action
     /// that is not `allow`, `deny` or `pass`. A rule index that is no number is taken for none.
     pub fn parse(raw: &'a str) -> Option<Self> {
-        let (index, rest) = cut(raw, b'|')?;
-        let (tier, rest) = cut(rest, b'|')?;
-        let (name, rest) = cut(rest, b'|')?;
-        let (action, rule) = cut(rest, b'|').unwrap_or((rest, ""));
-        if cut(rule, b'|').is_some() {
+        let (index, rest) = cut::<b'|'>(raw)?;
+        let (tier, rest) = cut::<b'|'>(rest)?;
+        let (name, rest) = cut::<b'|'>(rest)?;
+        let (action, rule) = cut::<b'|'>(rest).unwrap_or((rest, ""));
+        if cut::<b'|'>(rule).is_some() {
             return None;
         }
         let rule_index = rule.parse().ok();
@@ -158,7 +159,7 @@ impl<'a> Hit<'a> {
 
 /// Place in the order of evaluation of a policy string.
 fn index_of(raw: &str) -> Option<u32> {
-    number(cut(raw, b'|')?.0)
+    number(cut::<b'|'>(raw)?.0)
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -212,23 +213,22 @@ impl<'a> NamePart<'a> {
     }
 }
 
-/// What stands before and behind the first `byte`, which is ASCII.
+/// What stands before and behind the first `BYTE`, which is ASCII.
 #[inline]
-fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
-    // The parts are short: a call for each costs more than the search.
-    let at = text.bytes().position(|other| other == byte)?;
+fn cut<const BYTE: u8>(text: &str) -> Option<(&str, &str)> {
+    let at = find::<BYTE>(text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// `gnp` and `name` of `gnp:name`. `staged:` is no kind, and a prefix is one word of letters.
 fn kind_prefix(name: &str) -> Option<(&str, &str)> {
-    let (prefix, rest) = cut(name, b':')?;
+    let (prefix, rest) = cut::<b':'>(name)?;
     let is_word = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
     (is_word && prefix != "staged").then_some((prefix, rest))
 }
 
 fn split_namespace(name: &str) -> (Option<&str>, &str) {
-    cut(name, b'/').map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
+    cut::<b'/'>(name).map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
 }
 
 fn strip_staged(name: &str) -> (&str, bool) {

@@ -6,7 +6,7 @@
 
 use crate::model::{Labels, Text};
 
-use super::json::{self, key};
+use super::json::{self, Texts, key};
 
 /// Entries of one object.
 const MAX_ENTRIES: usize = 256;
@@ -28,7 +28,7 @@ fn kept<'l>(labels: &'l Labels<'_>) -> impl Iterator<Item = (&'l str, &'l str)> 
 }
 
 /// A label object: `"labels":{"app":"nginx"}`.
-pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
+pub fn write(out: &mut Vec<u8>, texts: Texts, labels: &Labels<'_>, capped: &mut u64) {
     if labels.is_empty() {
         return;
     }
@@ -39,9 +39,9 @@ pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
         *capped += u64::from(cut.len() < value.len());
         written += 1;
         out.push(b'"');
-        json::escape(out, name);
+        texts.write(out, name);
         out.extend_from_slice(b"\":\"");
-        json::escape(out, cut);
+        texts.write(out, cut);
         out.extend_from_slice(b"\",");
     }
     *capped += labels.len() as u64 - written;
@@ -49,13 +49,13 @@ pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
 }
 
 /// The labels as ECS has them: `["app:nginx"]`. Counts nothing: the same labels are written as an object too.
-pub fn write_list(out: &mut Vec<u8>, key: &[u8], labels: &Labels<'_>) {
+pub fn write_list(out: &mut Vec<u8>, texts: Texts, key: &[u8], labels: &Labels<'_>) {
     let list = json::array(out, key);
     for (name, value) in kept(labels) {
         out.push(b'"');
-        json::escape(out, name);
+        texts.write(out, name);
         out.push(b':');
-        json::escape(out, json::cut(value, MAX_VALUE));
+        texts.write(out, json::cut(value, MAX_VALUE));
         out.extend_from_slice(b"\",");
     }
     json::close(out, list);

@@ -212,6 +212,7 @@ fn of_less<'f>(flow: &'f Flow<'_>, less: Less) -> Flow<'f> {
         http_requests_denied_in: flow.http_requests_denied_in,
         num_original_source_ips: flow.num_original_source_ips,
         host: name(&flow.host),
+        escape_free: flow.escape_free,
         extra: Vec::new(),
     }
 }
