@@ -83,6 +83,13 @@ impl Texts {
     /// Of words that need no escape.
     pub const WORDS: Self = Self { escape_free: true };
 
+    /// Of texts of which nothing is known.
+    pub const ANY: Self = Self { escape_free: false };
+
+    pub fn have_no_controls(self) -> bool {
+        self.escape_free
+    }
+
     pub fn of(flow: &Flow<'_>) -> Self {
         Self { escape_free: flow.escape_free }
     }
