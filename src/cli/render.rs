@@ -240,7 +240,7 @@ impl Form {
                 *sequence += 1;
                 let time = event_time_ms(event);
                 let number =
-                    header.as_ref().and_then(|header| header.write(out, class.syslog_severity, time, *sequence));
+                    header.as_mut().and_then(|header| header.write(out, class.syslog_severity, time, *sequence));
                 let body = out.len();
                 let frame = Frame { budget: max_message.saturating_sub(body - start), sequence: number };
                 encoder.encode_flow(event, flow, class, frame, out);

@@ -43,8 +43,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// back](Self::give_back); then an ordinary line costs no allocation.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Empty lists with memory.
-    spare: Flow<'static>,
+    spare: reuse::Lists,
     slow: u64,
 }
 
@@ -59,8 +58,10 @@ impl Decoder {
         let content = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         let content = content.strip_suffix(b"\r").unwrap_or(content);
         let clean = std::str::from_utf8(content).ok();
-        let mut flow: Flow<'a> = std::mem::take(&mut self.spare);
+        let mut flow = self.spare.flow();
         if clean.and_then(|text| scan::scan(text, &mut flow)).is_some() {
+            // It takes plain lines only: no backslash, no control character, and every string ends at its quote.
+            flow.escape_free = true;
             return Ok(flow);
         }
         self.give_back(flow);
@@ -80,7 +81,7 @@ impl Decoder {
 
     /// A flow that is done with.
     pub fn give_back(&mut self, flow: Flow<'_>) {
-        self.spare = reuse::emptied(flow);
+        self.spare.keep(flow);
     }
 
     /// How many lines the scanner left to the other passes since this was last asked.

@@ -6,6 +6,9 @@
 
 use std::net::IpAddr;
 
+use super::octets::{self, put};
+use crate::model::Flow;
+
 /// The bytes `"name":`, put together by the compiler.
 #[macro_export]
 #[doc(hidden)]
@@ -70,6 +73,46 @@ pub fn finish(out: &mut [u8], brace: u8) {
     }
 }
 
+/// How the texts of a flow are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts {
+    escape_free: bool,
+}
+
+impl Texts {
+    /// Of words that need no escape.
+    pub const WORDS: Self = Self { escape_free: true };
+
+    /// Of texts of which nothing is known.
+    pub const ANY: Self = Self { escape_free: false };
+
+    pub fn have_no_controls(self) -> bool {
+        self.escape_free
+    }
+
+    pub fn of(flow: &Flow<'_>) -> Self {
+        Self { escape_free: flow.escape_free }
+    }
+
+    /// As it stands between quotes.
+    #[inline]
+    pub fn write(self, out: &mut Vec<u8>, value: &str) {
+        if self.escape_free { put(out, value.as_bytes()) } else { escape(out, value) }
+    }
+
+    pub fn item(self, out: &mut Vec<u8>, value: &str) {
+        out.push(b'"');
+        self.write(out, value);
+        out.extend_from_slice(b"\",");
+    }
+
+    #[inline(always)]
+    pub fn text(self, out: &mut Vec<u8>, key: &[u8], value: &str) {
+        out.extend_from_slice(key);
+        self.item(out, value);
+    }
+}
+
 #[inline(always)]
 pub fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
@@ -114,49 +157,10 @@ pub fn ip(out: &mut Vec<u8>, key: &[u8], value: IpAddr) {
 }
 
 pub fn ip_item(out: &mut Vec<u8>, value: IpAddr) {
-    match value {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            out.push(b'"');
-            for octet in [a, b, c, d] {
-                let (text, length) = OCTETS[usize::from(octet)];
-                let end = out.len() + usize::from(length);
-                out.extend_from_slice(&text);
-                out.truncate(end);
-            }
-            // The last octet's dot becomes the quote.
-            finish_with(out, b'"');
-        }
-        IpAddr::V6(v6) => {
-            use std::io::Write as _;
-            // Writing to a `Vec` cannot fail.
-            let _ = write!(out, "\"{v6}\"");
-        }
-    }
-    out.push(b',');
+    out.push(b'"');
+    octets::address(out, value);
+    out.extend_from_slice(b"\",");
 }
-
-fn finish_with(out: &mut [u8], byte: u8) {
-    if let Some(last) = out.last_mut() {
-        *last = byte;
-    }
-}
-
-/// Each octet as text with a dot behind it, and how many bytes that is.
-static OCTETS: [([u8; 4], u8); 256] = {
-    let mut all = [([b'.'; 4], 0); 256];
-    let mut octet = 0;
-    while octet < 256 {
-        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
-        all[octet] = match octet {
-            0..10 => ([digits[2], b'.', 0, 0], 2),
-            10..100 => ([digits[1], digits[2], b'.', 0], 3),
-            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
-        };
-        octet += 1;
-    }
-    all
-};
 
 /// The text as it stands between the quotes of a JSON string.
 ///
@@ -211,28 +215,6 @@ fn first_long(bytes: &[u8]) -> u64 {
 #[inline(always)]
 fn last_long(bytes: &[u8]) -> u64 {
     bytes.last_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
-}
-
-/// Appends bytes as they are; short ones without a call.
-#[inline(always)]
-pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    match bytes.len() {
-        0..4 => bytes.iter().for_each(|&byte| out.push(byte)),
-        4..8 => ends::<4>(out, bytes),
-        8..16 => ends::<8>(out, bytes),
-        16..=32 => ends::<16>(out, bytes),
-        _ => out.extend_from_slice(bytes),
-    }
-}
-
-/// Appends `N` to `2 * N` bytes as the first `N` and the last.
-#[inline(always)]
-fn ends<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
-    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return };
-    let before_last = out.len() + bytes.len() - N;
-    out.extend_from_slice(first);
-    out.truncate(before_last);
-    out.extend_from_slice(last);
 }
 
 /// Sixteen at a time, without a branch inside: the compiler makes vector instructions of it.

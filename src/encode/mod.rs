@@ -4,6 +4,7 @@ pub mod cef;
 pub mod ecs;
 pub mod json;
 pub mod leef;
+pub mod octets;
 pub mod record;
 pub mod structured_data;
 

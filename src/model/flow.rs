@@ -50,6 +50,8 @@ pub struct Flow<'a> {
     pub tcp: TcpStats,
     /// The node, where a shipper wrote it into the line.
     pub host: Option<Text<'a>>,
+    /// No text above holds what JSON writes with a backslash: known of a line that has none. False: not known.
+    pub escape_free: bool,
     /// Fields that this decoder does not know, and known ones whose value has an impossible type: name and JSON text.
     pub extra: Vec<(Text<'a>, Text<'a>)>,
 }

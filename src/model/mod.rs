@@ -4,6 +4,7 @@
 //! costs no copy on its way from the file to a document.
 
 pub mod event;
+pub mod find;
 pub mod flow;
 pub mod id;
 pub mod net;

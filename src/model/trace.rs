@@ -9,6 +9,7 @@
 //! | 2b | also `kanp.adminnetworkpolicy.name`, `kbanp.baselineadminnetworkpolicy.name` |
 //! | 3 | `<kind>:name` or `<kind>:ns/name`, kinds `np gnp knp snp sgnp sknp kcnp pro eot`; names need not begin with their tier |
 
+use super::find::find;
 use super::flow::{Action, Flow, Text};
 
 const PROFILE: &str = "__PROFILE__";
@@ -127,11 +128,11 @@ impl<'a> Hit<'a> {
     /// `None` for text that is no policy string: other than four or five parts, an index that is no number, an action
     /// that is not `allow`, `deny` or `pass`. A rule index that is no number is taken for none.
     pub fn parse(raw: &'a str) -> Option<Self> {
-        let (index, rest) = cut(raw, b'|')?;
-        let (tier, rest) = cut(rest, b'|')?;
-        let (name, rest) = cut(rest, b'|')?;
-        let (action, rule) = cut(rest, b'|').unwrap_or((rest, ""));
-        if cut(rule, b'|').is_some() {
+        let (index, rest) = cut::<b'|'>(raw)?;
+        let (tier, rest) = cut::<b'|'>(rest)?;
+        let (name, rest) = cut::<b'|'>(rest)?;
+        let (action, rule) = cut::<b'|'>(rest).unwrap_or((rest, ""));
+        if cut::<b'|'>(rule).is_some() {
             return None;
         }
         let rule_index = rule.parse().ok();
@@ -158,7 +159,7 @@ impl<'a> Hit<'a> {
 
 /// Place in the order of evaluation of a policy string.
 fn index_of(raw: &str) -> Option<u32> {
-    number(cut(raw, b'|')?.0)
+    number(cut::<b'|'>(raw)?.0)
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -212,23 +213,22 @@ impl<'a> NamePart<'a> {
     }
 }
 
-/// What stands before and behind the first `byte`, which is ASCII.
+/// What stands before and behind the first `BYTE`, which is ASCII.
 #[inline]
-fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
-    // The parts are short: a call for each costs more than the search.
-    let at = text.bytes().position(|other| other == byte)?;
+fn cut<const BYTE: u8>(text: &str) -> Option<(&str, &str)> {
+    let at = find::<BYTE>(text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// `gnp` and `name` of `gnp:name`. `staged:` is no kind, and a prefix is one word of letters.
 fn kind_prefix(name: &str) -> Option<(&str, &str)> {
-    let (prefix, rest) = cut(name, b':')?;
+    let (prefix, rest) = cut::<b':'>(name)?;
     let is_word = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
     (is_word && prefix != "staged").then_some((prefix, rest))
 }
 
 fn split_namespace(name: &str) -> (Option<&str>, &str) {
-    cut(name, b'/').map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
+    cut::<b'/'>(name).map_or((None, name), |(namespace, rest)| (Some(namespace), rest))
 }
 
 fn strip_staged(name: &str) -> (&str, bool) {
@@ -266,7 +266,7 @@ impl Flow<'_> {
         self.action == Some(Action::Allow)
             && [&self.policies.pending, &self.policies.all]
                 .into_iter()
-                .any(|list| hits(list).any(|hit| hit.staged && hit.action == HitAction::Deny))
+                .any(|list| list.iter().any(|raw| is_staged_deny(raw)))
     }
 }
 
@@ -282,8 +282,17 @@ fn last_decision<'f>(list: &'f [Text<'_>]) -> Option<Hit<'f>> {
     last
 }
 
-fn hits<'f>(list: &'f [Text<'_>]) -> impl Iterator<Item = Hit<'f>> {
-    list.iter().filter_map(|raw| Hit::parse(raw))
+fn cut_last(text: &[u8]) -> (&[u8], &[u8]) {
+    let at = text.iter().rposition(|&byte| byte == b'|');
+    at.map_or((&[], text), |at| (&text[..at], &text[at + 1..]))
+}
+
+/// The action is the last part or the one before it: hardly any line has a deny there, so hardly any is read whole.
+fn is_staged_deny(raw: &str) -> bool {
+    let deny = |part: &[u8]| part.eq_ignore_ascii_case(HitAction::Deny.as_str().as_bytes());
+    let (before, last) = cut_last(raw.as_bytes());
+    (deny(last) || deny(cut_last(before).1))
+        && Hit::parse(raw).is_some_and(|hit| hit.staged && hit.action == HitAction::Deny)
 }
 
 #[cfg(test)]

@@ -4,39 +4,70 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128_with_secret;
 
+use crate::encode::octets::put;
 use crate::model::Flow;
 use crate::model::flow::{End, Policies};
 
+/// What the hash takes, and no more.
+const SECRET: usize = 192;
+
 /// Flows of the open batch: everything but the trace → the first trace.
-#[derive(Debug, Default)]
-pub struct Seen(HashMap<u64, u64>);
+#[derive(Debug)]
+pub struct Seen {
+    flows: HashMap<u128, u128>,
+    /// Of this process: whoever writes names cannot aim at another flow's number and so hide behind it.
+    secret: [u8; SECRET],
+    /// What is hashed, reused: one hash over all of it is cheaper than one that is fed member by member.
+    text: Text,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { flows: HashMap::default(), secret: std::array::from_fn(|_| fastrand::u8(..)), text: Text::default() }
+    }
+}
 
 impl Seen {
     /// True for every line after the first of its flow with another trace. Two lines that are equal to the last byte are
     /// two flows' and both stay.
     pub fn is_another_trace(&mut self, flow: &Flow<'_>) -> bool {
-        let trace = hash_of(|h| trace(&flow.policies, h));
-        *self.0.entry(hash_of(|h| all_but_trace(flow, h))).or_insert(trace) != trace
+        let trace = self.number(|text| trace(&flow.policies, text));
+        let flow = self.number(|text| all_but_trace(flow, text));
+        *self.flows.entry(flow).or_insert(trace) != trace
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.flows.clear();
+    }
+
+    fn number(&mut self, write: impl FnOnce(&mut Text)) -> u128 {
+        self.text.0.clear();
+        write(&mut self.text);
+        xxh3_128_with_secret(&self.text.0, &self.secret)
     }
 }
 
-fn hash_of(write: impl FnOnce(&mut Xxh3)) -> u64 {
-    let mut hasher = Xxh3::new();
-    write(&mut hasher);
-    hasher.finish()
+/// Takes down what is to be hashed.
+#[derive(Debug, Default)]
+struct Text(Vec<u8>);
+
+impl Hasher for Text {
+    fn write(&mut self, bytes: &[u8]) {
+        put(&mut self.0, bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("it is hashed by whoever gathers it")
+    }
 }
 
-fn trace(policies: &Policies<'_>, h: &mut Xxh3) {
+fn trace(policies: &Policies<'_>, h: &mut Text) {
     (&policies.enforced, &policies.all, &policies.pending, &policies.transit).hash(h);
 }
 
-fn all_but_trace(flow: &Flow<'_>, h: &mut Xxh3) {
+fn all_but_trace(flow: &Flow<'_>, h: &mut Text) {
     (flow.start_time, flow.end_time, flow.protocol, flow.action, flow.reporter).hash(h);
     end(&flow.source, h);
     end(&flow.dest, h);
@@ -48,6 +79,6 @@ fn all_but_trace(flow: &Flow<'_>, h: &mut Xxh3) {
     (&flow.process.name, &flow.process.id, &flow.process.args).hash(h);
 }
 
-fn end(end: &End<'_>, h: &mut Xxh3) {
+fn end(end: &End<'_>, h: &mut Text) {
     (end.ip, end.port, &end.name, &end.name_aggr, &end.namespace, end.kind, &end.labels).hash(h);
 }

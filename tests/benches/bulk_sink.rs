@@ -14,14 +14,17 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use flate2::read::MultiGzDecoder;
 use memchr::{memchr, memmem};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 #[derive(Parser)]
 #[command(about = "A stand-in Elasticsearch that counts what it is sent")]
@@ -50,6 +53,9 @@ struct Options {
     /// Look for "bench_seq":N in the documents and count distinct and repeated ones.
     #[arg(long)]
     seq: bool,
+    /// Listen for TLS too, on a free port, with server.pem and server.key of this folder; the address is told likewise.
+    #[arg(long, value_name = "FOLDER")]
+    tls: Option<PathBuf>,
     /// Write the first bulk body, inflated, to this file.
     #[arg(long)]
     dump: Option<PathBuf>,
@@ -99,20 +105,50 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     let listener = TcpListener::bind(&options.listen)?;
     println!("bulk_sink on {}", listener.local_addr()?);
+    let tls = options.tls.as_deref().map(tls_config).transpose()?;
     let server: &'static Server = Box::leak(Box::new(Server {
         options,
         counters: Counters::default(),
         memory: Mutex::default(),
         start: Instant::now(),
     }));
+    if let Some(tls) = tls {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        println!("and for TLS on {}", listener.local_addr()?);
+        std::thread::spawn(move || {
+            accept(&listener, move |stream| {
+                let connection = rustls::ServerConnection::new(Arc::clone(&tls)).map_err(io::Error::other)?;
+                server.converse(rustls::StreamOwned::new(connection, stream))
+            })
+        });
+    }
+    accept(&listener, |stream| server.converse(stream))
+}
+
+/// A thread a connection.
+fn accept<F>(listener: &TcpListener, converse: F) -> io::Result<()>
+where
+    F: Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
+{
     for stream in listener.incoming() {
-        let stream = stream?;
+        let (stream, converse) = (stream?, converse.clone());
+        stream.set_nodelay(true)?;
         std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
             // A peer that goes away is no concern of the sink's.
-            let _ = server.converse(stream);
+            let _ = converse(stream);
         })?;
     }
     Ok(())
+}
+
+fn tls_config(folder: &Path) -> io::Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_file_iter(folder.join("server.pem")).map_err(io::Error::other)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(io::Error::other)?;
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(ring).with_safe_default_protocol_versions();
+    let config = config.map_err(io::Error::other)?.with_no_client_auth().with_single_cert(chain, key);
+    config.map(Arc::new).map_err(io::Error::other)
 }
 
 /// What the request line and the headers say.
@@ -140,9 +176,8 @@ enum Answer {
 }
 
 impl Server {
-    fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut reader = BufReader::with_capacity(64 << 10, stream.try_clone()?);
+    fn converse(&self, stream: impl Read + Write) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(64 << 10, stream);
         let (mut body, mut inflated, mut out) = (Vec::new(), Vec::new(), Vec::new());
         let mut counted = false;
         while let Some(head) = read_head(&mut reader)? {
@@ -150,11 +185,12 @@ impl Server {
                 self.counters.connections.fetch_add(1, Relaxed);
             }
             if head.expects {
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             read_body(&mut reader, &head, &mut body)?;
             out.clear();
             let Answer::Status(status) = self.answer(&head, &body, &mut inflated, &mut out)? else { return Ok(()) };
+            let stream = reader.get_mut();
             write!(
                 stream,
                 "HTTP/1.1 {status}\r\nX-Elastic-Product: Elasticsearch\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -163,6 +199,7 @@ impl Server {
             if head.method != "HEAD" {
                 stream.write_all(&out)?;
             }
+            stream.flush()?;
             if head.closes {
                 return Ok(());
             }

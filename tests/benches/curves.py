@@ -54,7 +54,7 @@ class Bench:
         sink = run.Sink(self.args)
         try:
             began = time.monotonic()
-            agent, stats, _ = run.measure(self.args, place / "logs/flows*.log", sink, place)
+            agent, stats, _ = run.measure(self.args, place / "logs/flows*.log", sink, None, place)
             seconds = time.monotonic() - began
         finally:
             sink.stop()

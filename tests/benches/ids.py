@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What our ids cost against automatic ones: indexing rate and size on a real server, with our documents and templates.
 
-usage: ids.py [--agent target/release/tidegate] [--url URL] [--opensearch] [--lines 20000] [--rounds 6] [--batch 2000]
+usage: ids.py [--agent target/release/tidegate] [--url URL] [--opensearch] [--lines 20000] [--rounds 6] [--batch 2000] [--nodes 1]
 
 Rounds alternate between the two kinds of id within one run, each kind in a stream of its own; every round sends new
-documents. Without --url a server is started by tests/servers and stopped again. Prints one JSON line.
+documents. With several nodes their requests take turns, as a server meets them. Without --url a server is started by tests/servers and stopped again. Prints one JSON line.
 """
 
 import argparse
 import http.client
+import itertools
 import json
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ def main():
     p.add_argument("--lines", type=int, default=20_000, help="documents a round")
     p.add_argument("--rounds", type=int, default=6)
     p.add_argument("--batch", type=int, default=2_000)
+    p.add_argument("--nodes", type=int, default=1)
     a = p.parse_args()
     kind = "opensearch" if a.opensearch else "elasticsearch"
     told = json.loads(run([ROOT / f"tests/servers/start-{kind}"])) if not a.url else {"url": a.url}
@@ -45,17 +47,18 @@ def compare(a, kind, server):
     streams = {"automatic": "logs-calico.flow-bench_automatic", "ours": "logs-calico.flow-bench_ours"}
     rates, lines = {name: [] for name in streams}, 0
     for number in range(a.rounds):
-        documents = flows(a, number)
-        lines += len(documents)
+        batches = mixed([flows(a, number * a.nodes + node) for node in range(a.nodes)], a.batch)
+        lines += sum(map(len, batches))
         # The kind that comes first changes, so that warming up favours neither.
         for name in sorted(streams, reverse=number % 2 == 1):
-            rates[name].append(round(send(server, streams[name], documents, a.batch, name == "ours")))
+            rates[name].append(round(send(server, streams[name], batches, name == "ours")))
     sizes = {name: size(server, stream) for name, stream in streams.items()}
     for name, (count, _) in sizes.items():
         assert count == lines, f"{name}: {count} of {lines} documents arrived"
     median = {name: statistics.median(rates[name]) for name in streams}
     return {
         "server": kind,
+        "nodes": a.nodes,
         "rounds": a.rounds,
         "documents_a_round": a.lines,
         "documents_per_second": rates,
@@ -65,24 +68,28 @@ def compare(a, kind, server):
 
 
 def flows(a, seed):
-    """(id, document) of new flows, as the agent makes them."""
+    """(id, document) of new flows of one node, as its agent makes them."""
     with tempfile.NamedTemporaryFile() as raw:
-        run([sys.executable, ROOT / "tests/benches/gen_flows.py", a.lines, raw.name, "--seed", seed])
+        run([sys.executable, ROOT / "tests/benches/gen_flows.py", a.lines // a.nodes, raw.name, "--seed", seed])
         text = subprocess.run([a.agent, "convert", "--to", "ecs", "--node", f"node-{seed}"], stdin=open(raw.name, "rb"),
                               check=True, capture_output=True).stdout
     return [(json.loads(line)["event"]["id"], line) for line in text.splitlines()]
 
 
-def send(server, stream, documents, batch, ours):
-    bodies = []
-    for start in range(0, len(documents), batch):
-        action = (lambda i: b'{"create":{"_id":"%s"}}\n' % i.encode()) if ours else (lambda _: b'{"create":{}}\n')
-        bodies.append(b"".join(action(i) + line + b"\n" for i, line in documents[start:start + batch]))
+def mixed(nodes, batch):
+    """The batches of all nodes, one of each after the other."""
+    cut = [[documents[start:start + batch] for start in range(0, len(documents), batch)] for documents in nodes]
+    return [batch for turn in itertools.zip_longest(*cut) for batch in turn if batch]
+
+
+def send(server, stream, batches, ours):
+    action = (lambda i: b'{"create":{"_id":"%s"}}\n' % i.encode()) if ours else (lambda _: b'{"create":{}}\n')
+    bodies = [b"".join(action(i) + line + b"\n" for i, line in batch) for batch in batches]
     began = time.monotonic()
     for body in bodies:
         answer = server.call("POST", f"/{stream}/_bulk?filter_path=errors,items.*.error.type", body)
         assert not answer["errors"], str(answer)[:500]
-    return len(documents) / (time.monotonic() - began)
+    return sum(map(len, batches)) / (time.monotonic() - began)
 
 
 def size(server, stream):

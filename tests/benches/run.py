@@ -19,9 +19,19 @@ import tempfile
 import time
 import urllib.request
 
+import siem
+
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
 POLL_S = 0.1
+# Of the generated input, one line in ten crosses them and speaks for its connection.
+ZONES = """\
+apiVersion: zones/v1
+zones:
+- {name: money, match: [{namespace: payments}, {namespace: ledger}]}
+- {name: rest, match: [{namespace: shop}, {namespace: identity}, {namespace: search}, {namespace: ingress-nginx},
+    {namespace: kube-system}, {namespace: monitoring}, {namespace: calico-system}]}
+"""
 
 
 def new_parser(description):
@@ -29,6 +39,7 @@ def new_parser(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "release/tidegate")
     parser.add_argument("--sink", type=pathlib.Path, default=BUILD / "release/examples/bulk_sink")
+    parser.set_defaults(tls=False, siem=False)
     return parser
 
 
@@ -43,9 +54,13 @@ def arguments():
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tidegate-bench")
     parser.add_argument("--sink-options", default="", help='passed on, such as "--ids --cut-every 50"')
     parser.add_argument("--no-pin", dest="pin", action="store_false")
+    parser.add_argument("--tls", action="store_true", help="requests go over TLS, the floor's too (needs openssl)")
+    parser.add_argument("--siem", action="store_true",
+                        help="a SIEM lane beside, to which about a tenth of the flows goes as CEF")
     parser.add_argument("--floor", type=pathlib.Path, nargs="?", const=BUILD / "release/examples/floor", metavar="PROGRAM",
-                        help="also run the floor program, before and after, and tell the ratio")
-    parser.add_argument("--max-ratio", type=float, metavar="N", help="times the floor's CPU-seconds at most")
+                        help="also run the floor programs, before and after, and tell the ratios")
+    parser.add_argument("--max-ratio", type=float, metavar="N",
+                        help="times the CPU-seconds of the floor that makes the documents at most")
     parser.add_argument("--stall", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--max-cpu", type=float, metavar="SECONDS", help="CPU-seconds a million flows at most")
     parser.add_argument("--max-rss", type=float, metavar="MIB", help="peak resident memory at most")
@@ -78,12 +93,16 @@ def pinned(args, cpu):
 
 class Sink:
     def __init__(self, args):
-        command = [args.sink, "--listen", "127.0.0.1:0", *args.sink_options.split(), *(["--seq"] if args.seq else [])]
+        command = [args.sink, "--listen", "127.0.0.1:0", *args.sink_options.split(), *(["--seq"] if args.seq else []),
+                   *(["--tls", args.certificates] if args.tls else [])]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=pinned(args, 1))
         first = self.process.stdout.readline()
         if not first:
             sys.exit("run.py: the sink ended")
         self.url = "http://" + first.split()[-1]
+        # Where documents go, for a program that names a host, and for one that has its address.
+        self.peer = self.process.stdout.readline().split()[-1] if args.tls else first.split()[-1]
+        self.documents = f"https://localhost:{self.peer.split(':')[-1]}" if args.tls else self.url
 
     def stats(self):
         with urllib.request.urlopen(self.url + "/_stats", timeout=30) as answer:
@@ -97,9 +116,17 @@ class Sink:
 class Agent:
     """The agent as one process: CPU from its end, memory as the highest mark seen while it ran."""
 
-    def __init__(self, args, data, sink_url, state):
-        command = [args.agent, "run", "--source", data, "--elasticsearch", sink_url, "--state-dir", state / "state",
-                   "--cluster", "bench", "--node", "bench-node", "--once", *args.agent_options]
+    def __init__(self, args, data, sink, siem_url, state):
+        tls = {"tls": {"ca_file": str(args.certificates / "ca.pem")}} if args.tls else {}
+        sinks = {"elasticsearch": {"hosts": [sink.documents], **tls}}
+        if siem_url:
+            (state / "zones.yaml").write_text(ZONES)
+            sinks["siem"] = [{"name": "bench", "url": siem_url, **tls}]
+        (state / "tidegate.json").write_text(json.dumps({
+            "cluster": "bench", "node": "bench-node", "sources": [{"path": str(data)}], "listen": "127.0.0.1:0",
+            "state_dir": str(state / "state"), "sinks": sinks,
+            **({"zones": str(state / "zones.yaml")} if siem_url else {})}))
+        command = [args.agent, "run", "-c", state / "tidegate.json", "--once", *args.agent_options]
         self.log = open(state / "agent.log", "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=pinned(args, 0))
         self.peak_kib = 0
@@ -140,11 +167,36 @@ class Agent:
         return time.monotonic() - began
 
 
+class Receiver:
+    """A SIEM that throws away, on the sink's core."""
+
+    def __init__(self, args):
+        self.url, self.process = None, None
+        if not args.siem:
+            return
+        listener = siem.socket.create_server(("127.0.0.1", 0))
+        scheme = "tls" if args.tls else "tcp"
+        self.process = os.fork()
+        if self.process == 0:
+            try:
+                (pinned(args, 1) or (lambda: None))()
+                siem.receive(listener, siem.context(args.certificates) if args.tls else None, scheme)
+            finally:
+                os._exit(0)
+        self.url = f"{scheme}://localhost:{listener.getsockname()[1]}"
+
+    def stop(self):
+        if self.process:
+            os.kill(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
+
+
 class Floor:
-    """CPU-seconds a million documents of the program that only sends them, once before the agent's run and once after."""
+    """CPU-seconds a million documents of two programs, once before the agent's run and once after: one that sends ready
+    documents, and one that makes them."""
 
     def __init__(self, args, data):
-        self.args, self.data, self.runs = args, data, []
+        self.args, self.data, self.sent, self.made = args, data, [], []
         self.text = args.cache / (data.stem + ".bulk")
         if args.floor and not self.text.exists():
             args.cache.mkdir(parents=True, exist_ok=True)
@@ -153,12 +205,15 @@ class Floor:
             part.rename(self.text)
 
     def run(self):
-        if not self.args.floor:
-            return
+        if self.args.floor:
+            self.sent.append(self.cost("send", self.data, self.text))
+            self.made.append(self.cost("make", self.data))
+
+    def cost(self, *what):
         sink = Sink(self.args)
         try:
-            peer = sink.url.removeprefix("http://")
-            process = subprocess.Popen([self.args.floor, "send", self.data, self.text, peer], stdout=subprocess.DEVNULL,
+            ca = [self.args.certificates / "ca.pem"] if self.args.tls else []
+            process = subprocess.Popen([self.args.floor, *what, sink.peer, *ca], stdout=subprocess.DEVNULL,
                                        preexec_fn=pinned(self.args, 0))
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -167,18 +222,21 @@ class Floor:
             sink.stop()
         if process.returncode != 0 or docs != self.args.lines:
             sys.exit(f"run.py: the floor program sent {docs} documents and ended with {process.returncode}")
-        self.runs.append((usage.ru_utime + usage.ru_stime) / (docs / 1e6))
+        return (usage.ru_utime + usage.ru_stime) / (docs / 1e6)
 
     def figures(self, cpu):
-        if not self.runs:
+        if not self.sent:
             return {}
-        floor = sum(self.runs) / len(self.runs)
-        return {"floor_cpu_s_per_million": [round(run, 2) for run in self.runs], "ratio_to_floor": round(cpu / floor, 2)}
+        figures = {}
+        for name, runs in (("sending", self.sent), ("making", self.made)):
+            figures[f"{name}_floor_cpu_s_per_million"] = [round(run, 2) for run in runs]
+            figures[f"ratio_to_{name}_floor"] = round(cpu / (sum(runs) / len(runs)), 2)
+        return figures
 
 
-def measure(args, data, sink, state):
+def measure(args, data, sink, siem_url, state):
     before, load = sink.stats(), os.getloadavg()[0]
-    agent = Agent(args, data, sink.url, state)
+    agent = Agent(args, data, sink, siem_url, state)
     try:
         last, moved = -1, time.monotonic()
         while agent.running() and time.monotonic() - moved < args.stall:
@@ -237,8 +295,10 @@ def misses(args, line):
         yield f"{line['malformed']} malformed bulk lines"
     if args.max_cpu is not None and line["cpu_s_per_million"] > args.max_cpu:
         yield f"{line['cpu_s_per_million']} CPU-seconds a million, {args.max_cpu:g} allowed"
-    if args.max_ratio is not None and line.get("ratio_to_floor", 0) > args.max_ratio:
-        yield f"{line['ratio_to_floor']} times the floor, {args.max_ratio:g} allowed"
+    if args.max_ratio is not None and line.get("ratio_to_making_floor", 0) > args.max_ratio:
+        yield f"{line['ratio_to_making_floor']} times the floor, {args.max_ratio:g} allowed"
+    if args.siem and not line["siem_records"]:
+        yield "no record for the SIEM"
     if args.max_rss is not None and line["peak_rss_mib"] > args.max_rss:
         yield f"{line['peak_rss_mib']} MiB at the peak, {args.max_rss:g} allowed"
 
@@ -246,16 +306,21 @@ def misses(args, line):
 def main():
     args = arguments()
     data = input_file(args)
-    floor = Floor(args, data)
-    floor.run()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as state:
-        state = pathlib.Path(state)
-        sink = Sink(args)
+        state = args.certificates = pathlib.Path(state)
+        if args.tls:
+            siem.make_certificates(state)
+        floor = Floor(args, data)
+        floor.run()
+        sink, receiver = Sink(args), Receiver(args)
         try:
-            agent, stats, run = measure(args, data, sink, state)
+            agent, stats, run = measure(args, data, sink, receiver.url, state)
         finally:
             sink.stop()
+            receiver.stop()
         line = result(args, data, agent, stats, run)
+        if args.siem:
+            line["siem_records"] = siem.records(state / "agent.log", "siem-bench")
         floor.run()
         line.update(floor.figures(line["cpu_s_per_million"]))
         print(json.dumps(line), flush=True)

@@ -80,6 +80,23 @@ def collect(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
 
 
+def make_certificates(folder):
+    """ca.pem, server.pem and server.key for localhost, and more."""
+    subprocess.run([HERE.parent / "siem/gen-certs.sh", folder], check=True, stdout=subprocess.DEVNULL)
+
+
+def context(folder):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    return context
+
+
+def records(log, lane):
+    """How many a lane delivered, by what it said at its end."""
+    ended = [json.loads(line) for line in log.read_text().splitlines() if '"lane ended"' in line]
+    return next((line["delivered_lines"] for line in ended if line["lane"] == lane), 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "quick/tidegate")
@@ -95,11 +112,10 @@ def main():
             f"- {{name: {zone}, match: [{match}]}}\n" for zone, match in
             [(letter, f'{{namespace: "{letter}*"}}') for letter in "abcdefghijklm"] +
             [("pods", '{namespace: "*"}'), ("public", "{public: true}"), ("private", "{public: false}")]))
-    context, tls = None, {}
+    server, tls = None, {}
     if args.scheme in ("tls", "splunk+https"):
-        subprocess.run([HERE.parent / "siem/gen-certs.sh", folder], check=True, stdout=subprocess.DEVNULL)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        make_certificates(folder)
+        server = context(folder)
         tls = {"tls": {"ca_file": str(folder / "ca.pem")}}
     if args.scheme.startswith("splunk"):
         (folder / "token").write_text("token")
@@ -108,7 +124,7 @@ def main():
     receiver = os.fork()
     if receiver == 0:
         try:
-            receive(listener, context, args.scheme)
+            receive(listener, server, args.scheme)
         finally:
             os._exit(0)
     url = f"{args.scheme}://localhost:{listener.getsockname()[1]}"
@@ -131,13 +147,12 @@ def main():
         os.kill(receiver, 9)
         os.waitpid(receiver, 0)
     agent.returncode = os.waitstatus_to_exitcode(status)
-    ended = [json.loads(line) for line in log.read_text().splitlines() if '"lane ended"' in line]
-    if agent.returncode or not ended:
+    sent, spent = records(log, "siem-bench"), usage.ru_utime + usage.ru_stime
+    if agent.returncode or not sent:
         sys.exit(log.read_text())
-    records, spent = ended[-1]["delivered_lines"], usage.ru_utime + usage.ru_stime
     print(json.dumps({
-        "scheme": args.scheme, "lines": args.lines, "records": records, "user_s": round(usage.ru_utime, 2),
-        "system_s": round(usage.ru_stime, 2), "records_per_cpu_s": round(records / spent),
+        "scheme": args.scheme, "lines": args.lines, "records": sent, "user_s": round(usage.ru_utime, 2),
+        "system_s": round(usage.ru_stime, 2), "records_per_cpu_s": round(sent / spent),
         "peak_rss_mib": round(peak / 1024, 1), "load": os.getloadavg()[0]}))
     shutil.rmtree(folder)
 

@@ -3,22 +3,23 @@
 use crate::model::flow::Seat;
 use crate::model::{End, Flow, TcpStats, Text};
 
-use super::json::{self, key};
+use super::json::{self, Texts, key};
 use super::labels;
 
 pub fn write(out: &mut Vec<u8>, flow: &Flow<'_>, place: u64, capped: &mut u64) {
+    let texts = Texts::of(flow);
     let calico = json::object(out, key!("calico"));
     if let Some(action) = flow.action {
-        json::text(out, key!("action"), action.as_str());
+        Texts::WORDS.text(out, key!("action"), action.as_str());
     }
     reporter(out, flow);
     json::bool(out, key!("aggregated"), flow.is_aggregated());
-    end(out, key!("source"), &flow.source, capped);
-    end(out, key!("dest"), &flow.dest, capped);
-    service(out, flow);
-    texts(out, key!("dest_domains"), &flow.dest_domains);
+    end(out, texts, key!("source"), &flow.source, capped);
+    end(out, texts, key!("dest"), &flow.dest, capped);
+    service(out, texts, flow);
+    list(out, texts, key!("dest_domains"), &flow.dest_domains);
     nat_ports(out, &flow.nat_outgoing_ports);
-    policies(out, flow);
+    policies(out, texts, flow);
     counters(out, flow);
     process_counts(out, flow);
     original_sources(out, flow);
@@ -41,30 +42,30 @@ fn reporter(out: &mut Vec<u8>, flow: &Flow<'_>) {
     let list = json::array(out, key!("reporter"));
     for (word, named) in [("src", reporter.src), ("dst", reporter.dst), ("fwd", reporter.fwd)] {
         if named {
-            json::item(out, word);
+            Texts::WORDS.item(out, word);
         }
     }
     json::close(out, list);
 }
 
-fn end(out: &mut Vec<u8>, key: &[u8], end: &End<'_>, capped: &mut u64) {
+fn end(out: &mut Vec<u8>, texts: Texts, key: &[u8], end: &End<'_>, capped: &mut u64) {
     let object = json::object(out, key);
     if let Some(kind) = end.kind {
-        json::text(out, key!("type"), kind.as_str());
+        Texts::WORDS.text(out, key!("type"), kind.as_str());
     }
-    text(out, key!("namespace"), end.namespace.as_ref());
-    text(out, key!("name"), end.name.as_ref());
-    text(out, key!("name_aggr"), end.name_aggr.as_ref());
-    labels::write(out, &end.labels, capped);
+    text(out, texts, key!("namespace"), end.namespace.as_ref());
+    text(out, texts, key!("name"), end.name.as_ref());
+    text(out, texts, key!("name_aggr"), end.name_aggr.as_ref());
+    labels::write(out, texts, &end.labels, capped);
     json::close(out, object);
 }
 
-fn service(out: &mut Vec<u8>, flow: &Flow<'_>) {
+fn service(out: &mut Vec<u8>, texts: Texts, flow: &Flow<'_>) {
     let service = &flow.service;
     let object = json::object(out, key!("dest_service"));
-    text(out, key!("namespace"), service.namespace.as_ref());
-    text(out, key!("name"), service.name.as_ref());
-    text(out, key!("port_name"), service.port_name.as_ref());
+    text(out, texts, key!("namespace"), service.namespace.as_ref());
+    text(out, texts, key!("name"), service.name.as_ref());
+    text(out, texts, key!("port_name"), service.port_name.as_ref());
     number(out, key!("port"), service.port.map(u64::from));
     json::close(out, object);
 }
@@ -80,12 +81,12 @@ fn nat_ports(out: &mut Vec<u8>, ports: &[u16]) {
     json::close(out, list);
 }
 
-fn policies(out: &mut Vec<u8>, flow: &Flow<'_>) {
+fn policies(out: &mut Vec<u8>, texts: Texts, flow: &Flow<'_>) {
     let object = json::object(out, key!("policies"));
-    texts(out, key!("enforced"), &flow.policies.enforced);
-    texts(out, key!("all"), &flow.policies.all);
-    texts(out, key!("pending"), &flow.policies.pending);
-    texts(out, key!("transit"), &flow.policies.transit);
+    list(out, texts, key!("enforced"), &flow.policies.enforced);
+    list(out, texts, key!("all"), &flow.policies.all);
+    list(out, texts, key!("pending"), &flow.policies.pending);
+    list(out, texts, key!("transit"), &flow.policies.transit);
     json::close(out, object);
 }
 
@@ -160,20 +161,20 @@ fn number(out: &mut Vec<u8>, key: &[u8], value: Option<u64>) {
 }
 
 #[inline(always)]
-fn text(out: &mut Vec<u8>, key: &[u8], value: Option<&Text<'_>>) {
+fn text(out: &mut Vec<u8>, texts: Texts, key: &[u8], value: Option<&Text<'_>>) {
     if let Some(value) = value {
-        json::text(out, key, value);
+        texts.text(out, key, value);
     }
 }
 
 #[inline(always)]
-fn texts(out: &mut Vec<u8>, key: &[u8], values: &[Text<'_>]) {
+fn list(out: &mut Vec<u8>, texts: Texts, key: &[u8], values: &[Text<'_>]) {
     if values.is_empty() {
         return;
     }
     let list = json::array(out, key);
     for value in values {
-        json::item(out, value);
+        texts.item(out, value);
     }
     json::close(out, list);
 }

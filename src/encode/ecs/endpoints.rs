@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use crate::encode::ProcessArgs;
 use crate::model::flow::{Seat, Traffic};
 use crate::model::trace::{END_OF_TIER, PolicyKind};
-use crate::model::{End, EndpointType, Flow, Process, ZonePair, net};
+use crate::model::{End, EndpointType, Flow, ZonePair, net};
 
-use super::json::{self, key};
+use super::json::{self, Texts, key};
 use super::labels;
 
 /// A line names its node, two ends (a host endpoint with its node) and at most five domains.
@@ -18,8 +18,9 @@ const MAX_IPS: usize = 64;
 
 pub fn write(out: &mut Vec<u8>, flow: &Flow<'_>, host: &str, capped: &mut u64) {
     let (bytes, packets) = (flow.bytes(), flow.packets());
+    let texts = Texts::of(flow);
     let source = json::object(out, key!("source"));
-    identity(out, &flow.source, host_name(&flow.source));
+    identity(out, texts, &flow.source, host_name(&flow.source));
     counters(out, bytes.source, packets.source);
     if let [port] = flow.nat_outgoing_ports[..] {
         let nat = json::object(out, key!("nat"));
@@ -29,7 +30,7 @@ pub fn write(out: &mut Vec<u8>, flow: &Flow<'_>, host: &str, capped: &mut u64) {
     json::close(out, source);
 
     let destination = json::object(out, key!("destination"));
-    identity(out, &flow.dest, destination_domain(flow));
+    identity(out, texts, &flow.dest, destination_domain(flow));
     counters(out, bytes.destination, packets.destination);
     json::close(out, destination);
 
@@ -38,13 +39,13 @@ pub fn write(out: &mut Vec<u8>, flow: &Flow<'_>, host: &str, capped: &mut u64) {
     if let Some(name) = &flow.service.name {
         let service = json::object(out, key!("service"));
         let target = json::object(out, key!("target"));
-        json::text(out, key!("name"), name);
+        texts.text(out, key!("name"), name);
         json::close(out, target);
         json::close(out, service);
     }
 }
 
-fn identity(out: &mut Vec<u8>, end: &End<'_>, domain: Option<&str>) {
+fn identity(out: &mut Vec<u8>, texts: Texts, end: &End<'_>, domain: Option<&str>) {
     match (end.ip, end.name_aggr.as_deref().or(end.name.as_deref())) {
         (Some(ip), _) => {
             json::ip(out, key!("address"), ip);
@@ -53,10 +54,10 @@ fn identity(out: &mut Vec<u8>, end: &End<'_>, domain: Option<&str>) {
         (None, Some(name)) => {
             out.extend_from_slice(b"\"address\":\"");
             if let Some(namespace) = &end.namespace {
-                json::escape(out, namespace);
+                texts.write(out, namespace);
                 out.push(b'/');
             }
-            json::escape(out, name);
+            texts.write(out, name);
             out.extend_from_slice(b"\",");
         }
         (None, None) => {}
@@ -65,7 +66,7 @@ fn identity(out: &mut Vec<u8>, end: &End<'_>, domain: Option<&str>) {
         json::number(out, key!("port"), port.into());
     }
     if let Some(domain) = domain {
-        json::text(out, key!("domain"), domain);
+        texts.text(out, key!("domain"), domain);
     }
 }
 
@@ -98,10 +99,10 @@ fn network(out: &mut Vec<u8>, flow: &Flow<'_>, bytes: Traffic, packets: Traffic)
     let network = json::object(out, key!("network"));
     if let Some(protocol) = flow.protocol {
         if let Some(keyword) = protocol.keyword() {
-            json::text(out, key!("transport"), keyword);
+            Texts::WORDS.text(out, key!("transport"), keyword);
         }
         let mut digits = itoa::Buffer::new();
-        json::text(out, key!("iana_number"), digits.format(protocol.0));
+        Texts::WORDS.text(out, key!("iana_number"), digits.format(protocol.0));
     }
     match flow.source.ip.or(flow.dest.ip) {
         Some(IpAddr::V4(_)) => out.extend_from_slice(b"\"type\":\"ipv4\","),
@@ -161,6 +162,7 @@ fn related_hosts(out: &mut Vec<u8>, flow: &Flow<'_>, host: &str, capped: &mut u6
     let mut count = 0;
     let ends = [&flow.source, &flow.dest].into_iter().flat_map(|end| [host_name(end), node_name(end)]).flatten();
     let domains = flow.dest_domains.iter().map(AsRef::as_ref);
+    let texts = Texts::of(flow);
     let list = json::array(out, key!("hosts"));
     for name in std::iter::once(host).chain(ends).chain(domains) {
         if name.is_empty() || written[..count].contains(&name) {
@@ -171,8 +173,13 @@ fn related_hosts(out: &mut Vec<u8>, flow: &Flow<'_>, host: &str, capped: &mut u6
             continue;
         };
         *place = name;
+        // The host, if there is one, need not be of the line.
+        if count == 0 {
+            json::item(out, name)
+        } else {
+            texts.item(out, name)
+        }
         count += 1;
-        json::item(out, name);
     }
     json::close(out, list);
 }
@@ -192,11 +199,12 @@ pub fn rule(out: &mut Vec<u8>, flow: &Flow<'_>) {
     };
     // `index|tier|name|action[|rule index]`: what follows the index names the rule.
     let id = hit.raw.split_once('|').map_or(hit.raw, |(_, rest)| rest);
+    let texts = Texts::of(flow);
     let rule = json::object(out, key!("rule"));
-    json::text(out, key!("name"), hit.name);
-    json::text(out, key!("ruleset"), hit.tier);
-    json::text(out, key!("id"), id);
-    json::text(out, key!("category"), category);
+    texts.text(out, key!("name"), hit.name);
+    texts.text(out, key!("ruleset"), hit.tier);
+    texts.text(out, key!("id"), id);
+    Texts::WORDS.text(out, key!("category"), category);
     json::close(out, rule);
 }
 
@@ -216,35 +224,37 @@ pub fn orchestrator(out: &mut Vec<u8>, flow: &Flow<'_>) {
         Some(Seat::Destination) => &flow.dest,
         Some(Seat::Forwarder) | None => return,
     };
+    let texts = Texts::of(flow);
     if let Some(namespace) = &end.namespace {
-        json::text(out, key!("namespace"), namespace);
+        texts.text(out, key!("namespace"), namespace);
     }
     if end.kind != Some(EndpointType::Workload) {
         return;
     }
     let resource = json::object(out, key!("resource"));
-    json::text(out, key!("type"), "pod");
+    Texts::WORDS.text(out, key!("type"), "pod");
     if let Some(name) = &end.name {
-        json::text(out, key!("name"), name);
+        texts.text(out, key!("name"), name);
     }
     if let Some(ip) = end.ip {
         let list = json::array(out, key!("ip"));
         json::ip_item(out, ip);
         json::close(out, list);
     }
-    labels::write_list(out, key!("label"), &end.labels);
+    labels::write_list(out, texts, key!("label"), &end.labels);
     json::close(out, resource);
 }
 
-pub fn process(out: &mut Vec<u8>, process: &Process<'_>, args: ProcessArgs) {
+pub fn process(out: &mut Vec<u8>, flow: &Flow<'_>, args: ProcessArgs) {
+    let (process, texts) = (&flow.process, Texts::of(flow));
     let object = json::object(out, key!("process"));
     if let Some(name) = &process.name {
         // A path may end in a slash, or in what would look like the log's sentinels.
         let slash = memchr::memrchr(b'/', name.as_bytes());
         let base = slash.map_or(Some(&**name), |at| name.get(at + 1..)).filter(|base| !matches!(*base, "" | "-" | "*"));
-        json::text(out, key!("name"), base.unwrap_or(name));
+        texts.text(out, key!("name"), base.unwrap_or(name));
         if name.starts_with('/') {
-            json::text(out, key!("executable"), name);
+            texts.text(out, key!("executable"), name);
         }
     }
     // Text in the log, because it can be the sentinel of several.
@@ -254,7 +264,7 @@ pub fn process(out: &mut Vec<u8>, process: &Process<'_>, args: ProcessArgs) {
     let list = json::array(out, key!("args"));
     for arg in &process.args {
         match args {
-            ProcessArgs::Keep => json::item(out, arg),
+            ProcessArgs::Keep => texts.item(out, arg),
             ProcessArgs::Redact => json::item(out, "***"),
             ProcessArgs::Drop => {}
         }
@@ -265,13 +275,12 @@ pub fn process(out: &mut Vec<u8>, process: &Process<'_>, args: ProcessArgs) {
 
 pub fn tags(out: &mut Vec<u8>, flow: &Flow<'_>, zones: Option<ZonePair<'_>>) {
     let list = json::array(out, key!("tags"));
-    json::item(out, "calico");
-    json::item(out, "forwarded");
+    out.extend_from_slice(b"\"calico\",\"forwarded\",");
     if flow.is_aggregated() {
-        json::item(out, "aggregated");
+        out.extend_from_slice(b"\"aggregated\",");
     }
     if zones.is_some_and(|zones| zones.is_cross(false)) {
-        json::item(out, "cross-zone");
+        out.extend_from_slice(b"\"cross-zone\",");
     }
     json::close(out, list);
 }

@@ -6,7 +6,7 @@
 
 use crate::model::{Labels, Text};
 
-use super::json::{self, key};
+use super::json::{self, Texts, key};
 
 /// Entries of one object.
 const MAX_ENTRIES: usize = 256;
@@ -19,29 +19,29 @@ const MAX_NUMBER: usize = 64;
 const MAX_DEPTH: usize = 16;
 
 /// The entries of `labels` that may be written, the first of a name's.
-fn kept<'l>(labels: &'l Labels<'_>) -> impl Iterator<Item = (&'l str, &'l str)> {
+fn kept<'l>(labels: &'l Labels<'_>, texts: Texts) -> impl Iterator<Item = (&'l str, &'l str)> {
     let mut seen = Seen::default();
     labels.iter().take(MAX_ENTRIES).enumerate().filter_map(move |(at, (name, value))| {
         let first = seen.is_new(name, || labels[..at].iter().map(|(name, _)| name.as_ref()));
-        (first && is_fit_name(name)).then_some((name.as_ref(), value.as_ref()))
+        (first && is_fit_name(name, texts)).then_some((name.as_ref(), value.as_ref()))
     })
 }
 
 /// A label object: `"labels":{"app":"nginx"}`.
-pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
+pub fn write(out: &mut Vec<u8>, texts: Texts, labels: &Labels<'_>, capped: &mut u64) {
     if labels.is_empty() {
         return;
     }
     let object = json::object(out, key!("labels"));
     let mut written = 0;
-    for (name, value) in kept(labels) {
+    for (name, value) in kept(labels, texts) {
         let cut = json::cut(value, MAX_VALUE);
         *capped += u64::from(cut.len() < value.len());
         written += 1;
         out.push(b'"');
-        json::escape(out, name);
+        texts.write(out, name);
         out.extend_from_slice(b"\":\"");
-        json::escape(out, cut);
+        texts.write(out, cut);
         out.extend_from_slice(b"\",");
     }
     *capped += labels.len() as u64 - written;
@@ -49,13 +49,13 @@ pub fn write(out: &mut Vec<u8>, labels: &Labels<'_>, capped: &mut u64) {
 }
 
 /// The labels as ECS has them: `["app:nginx"]`. Counts nothing: the same labels are written as an object too.
-pub fn write_list(out: &mut Vec<u8>, key: &[u8], labels: &Labels<'_>) {
+pub fn write_list(out: &mut Vec<u8>, texts: Texts, key: &[u8], labels: &Labels<'_>) {
     let list = json::array(out, key);
-    for (name, value) in kept(labels) {
+    for (name, value) in kept(labels, texts) {
         out.push(b'"');
-        json::escape(out, name);
+        texts.write(out, name);
         out.push(b':');
-        json::escape(out, json::cut(value, MAX_VALUE));
+        texts.write(out, json::cut(value, MAX_VALUE));
         out.extend_from_slice(b"\",");
     }
     json::close(out, list);
@@ -76,7 +76,7 @@ pub fn write_extra(out: &mut Vec<u8>, extra: &[(Text<'_>, Text<'_>)], capped: &m
             continue;
         }
         let first = seen.is_new(name, || extra[..at].iter().map(|(name, _)| name.as_ref()));
-        if at >= MAX_ENTRIES || !first || !is_fit_name(name) {
+        if at >= MAX_ENTRIES || !first || !is_fit_name(name, Texts::ANY) {
             *capped += 1;
             continue;
         }
@@ -94,10 +94,10 @@ pub fn write_extra(out: &mut Vec<u8>, extra: &[(Text<'_>, Text<'_>)], capped: &m
     json::close(out, object);
 }
 
-fn is_fit_name(name: &str) -> bool {
+fn is_fit_name(name: &str, texts: Texts) -> bool {
     let bytes = name.as_bytes();
     let blank = !bytes.first().is_some_and(u8::is_ascii_graphic) && name.trim().is_empty();
-    name.len() <= MAX_NAME && !blank && !has_nul(bytes)
+    name.len() <= MAX_NAME && !blank && (texts.have_no_controls() || !has_nul(bytes))
 }
 
 /// Names are short: a call for each costs more than the search.

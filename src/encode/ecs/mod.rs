@@ -133,7 +133,7 @@ impl Encoder {
         self.frame.orchestrator(out, event.origin.cluster);
         endpoints::orchestrator(out, flow);
         json::end(out, b'}');
-        endpoints::process(out, &flow.process, self.config.process_args);
+        endpoints::process(out, flow, self.config.process_args);
         endpoints::tags(out, flow, event.zones);
         calico::write(out, flow, event.origin.offset, &mut self.capped);
         json::finish(out, b'}');

@@ -85,10 +85,10 @@ impl Facts {
         let (key, label) = (name.map(|(key, _)| key.to_owned()), name.and_then(|(_, label)| label).map(str::to_owned));
         let became = self.rules_applied(field, &value);
         let written = (!span.is_empty()).then(|| {
-            let prefix = self.layout.prefix(field).len();
+            let prefix = self.layout.prefix(field).as_bytes();
             // The first key stands without a separator before it.
-            let first = usize::from(!span.starts_with(&self.layout.prefix(field)[..1]));
-            let value = &span[prefix - first..span.len() - self.layout.suffix.len()];
+            let first = usize::from(!span.starts_with(&prefix[..1]));
+            let value = &span[prefix.len() - first..span.len() - self.layout.suffix.len()];
             String::from_utf8_lossy(value).into_owned()
         });
         Explained {

@@ -20,10 +20,43 @@ pub(in crate::encode) const fn labelled(field: Field, name: &'static str, label:
     Key { field, name, label: Some(label) }
 }
 
+/// Separator and key, up to the value's first octet. Empty: the format has no such key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefix {
+    octets: [u8; Self::MAX],
+    length: usize,
+}
+
+impl Prefix {
+    /// Above the longest key with its label.
+    const MAX: usize = 48;
+    const NONE: Self = Self { octets: [0; Self::MAX], length: 0 };
+
+    fn push(&mut self, octets: &[u8]) {
+        self.octets[self.length..][..octets.len()].copy_from_slice(octets);
+        self.length += octets.len();
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+
+    /// Appends it; without its separator if `skip`. A copy of one length is cheaper than a call for each.
+    #[inline]
+    pub(super) fn write(&self, skip: bool, out: &mut Vec<u8>) {
+        let start = out.len();
+        if skip {
+            out.extend_from_slice(&self.octets[1..]);
+        } else {
+            out.extend_from_slice(&self.octets);
+        }
+        out.truncate(start + self.length - usize::from(skip));
+    }
+}
+
 #[derive(Debug)]
 pub(in crate::encode) struct Layout {
-    /// Separator and key, up to the value's first octet. Empty: the format has no such key.
-    prefixes: [Vec<u8>; COUNT],
+    prefixes: [Prefix; COUNT],
     pub(super) suffix: &'static [u8],
     /// The separator stands before the first key as well.
     pub(super) leading: bool,
@@ -42,15 +75,15 @@ impl Layout {
     }
 
     fn new(keys: &[Key], separator: u8, equals: &[u8], suffix: &'static [u8], leading: bool, style: Style) -> Self {
-        let mut prefixes = [const { Vec::new() }; COUNT];
+        let mut prefixes = [Prefix::NONE; COUNT];
         for key in keys {
             let prefix = &mut prefixes[key.field as usize];
-            prefix.push(separator);
+            prefix.push(&[separator]);
             if let Some(label) = key.label {
-                prefix.extend_from_slice(format!("{}Label={label} ", key.name).as_bytes());
+                prefix.push(format!("{}Label={label} ", key.name).as_bytes());
             }
-            prefix.extend_from_slice(key.name.as_bytes());
-            prefix.extend_from_slice(equals);
+            prefix.push(key.name.as_bytes());
+            prefix.push(equals);
         }
         Self { prefixes, suffix, leading, rules: Rules::new(style) }
     }
@@ -62,16 +95,16 @@ impl Layout {
 
     /// Writes a fact under the key of another.
     pub(in crate::encode) fn redirect(&mut self, from: Field, to: Field) {
-        self.prefixes[from as usize] = self.prefixes[to as usize].clone();
+        self.prefixes[from as usize] = self.prefixes[to as usize];
     }
 
-    pub(super) fn prefix(&self, field: Field) -> &[u8] {
+    pub(super) fn prefix(&self, field: Field) -> &Prefix {
         &self.prefixes[field as usize]
     }
 
     /// The name of a fact's key, and its label.
     pub(super) fn name(&self, field: Field) -> Option<(&str, Option<&str>)> {
-        let prefix = std::str::from_utf8(self.prefix(field).get(1..)?).ok()?.trim_end_matches(['=', '"']);
+        let prefix = std::str::from_utf8(self.prefix(field).as_bytes().get(1..)?).ok()?.trim_end_matches(['=', '"']);
         Some(match prefix.rsplit_once(' ') {
             // `cs1Label=Rule cs1`.
             Some((label, name)) => (name, label.split_once('=').map(|(_, label)| label)),

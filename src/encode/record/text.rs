@@ -6,6 +6,8 @@
 //! octets with its escapes, cut where neither an escape nor a character is split. What would end the value or begin
 //! another is escaped as the format says, or replaced where it knows no escapes ([`Style`]).
 
+use crate::encode::octets::put;
+
 /// Stands for each character that is not let through.
 const HIDDEN: &[u8] = b"?";
 
@@ -60,7 +62,7 @@ impl Style {
     /// Whether the octet may stand as it is without a further look.
     const fn is_plain(self, octet: u8) -> bool {
         // A colon may end a token; white space may stand at an end.
-        let plain = matches!(octet, b'!'..=b'~') && octet != b':';
+        let plain = is_printable(octet) && octet != b':';
         plain
             && match self {
                 Self::CefHeader => !matches!(octet, b'\\' | b'|'),
@@ -73,23 +75,68 @@ impl Style {
     }
 }
 
-/// A style, with what it lets pass as a table: nearly every text there is needs one look an octet.
+/// A style, with what it lets pass as a table, and as the few printable octets that it does not.
 #[derive(Debug)]
 pub(crate) struct Rules {
     style: Style,
     plain: [bool; 256],
+    /// Of `!` to `~`; repeated where there are fewer.
+    special: [u8; SPECIAL],
 }
+
+/// Printable octets that a style looks at, at most: a colon and three of its own.
+const SPECIAL: usize = 4;
 
 impl Rules {
     pub(crate) const fn new(style: Style) -> Self {
         let mut plain = [false; 256];
+        let (mut special, mut found) = ([b':'; SPECIAL], 0);
         let mut octet = 0;
         while octet < 256 {
             plain[octet] = style.is_plain(octet as u8);
+            if !plain[octet] && is_printable(octet as u8) {
+                special[found] = octet as u8;
+                found += 1;
+            }
             octet += 1;
         }
-        Self { style, plain }
+        Self { style, plain, special }
     }
+
+    /// Whether all of a text may stand as it is. By its length, it is looked at as a first and a last piece that may
+    /// overlap: the compiler makes vector instructions of each.
+    #[inline]
+    pub(crate) fn lets_pass(&self, text: &str) -> bool {
+        let octets = text.as_bytes();
+        match octets.len() {
+            0..4 => octets.iter().all(|&octet| self.plain[usize::from(octet)]),
+            4..8 => self.ends_pass::<4>(octets),
+            8..16 => self.ends_pass::<8>(octets),
+            _ => {
+                let (chunks, _) = octets.as_chunks::<16>();
+                chunks.iter().all(|chunk| self.passes(chunk))
+                    && octets.last_chunk::<16>().is_some_and(|l| self.passes(l))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ends_pass<const N: usize>(&self, octets: &[u8]) -> bool {
+        let ends = octets.first_chunk::<N>().zip(octets.last_chunk::<N>());
+        ends.is_some_and(|(first, last)| self.passes(first) & self.passes(last))
+    }
+
+    #[inline(always)]
+    fn passes<const N: usize>(&self, octets: &[u8; N]) -> bool {
+        let [a, b, c, d] = self.special;
+        let is_odd = |octet| !is_printable(octet) | (octet == a) | (octet == b) | (octet == c) | (octet == d);
+        !octets.iter().fold(false, |odd, &octet| odd | is_odd(octet))
+    }
+}
+
+/// ASCII, neither a control character nor a space.
+const fn is_printable(octet: u8) -> bool {
+    matches!(octet, b'!'..=b'~')
 }
 
 /// Writes one value in pieces to the end of a buffer.
@@ -129,8 +176,12 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn push(&mut self, text: &str) -> &mut Self {
         let mut rest = text;
+        // Nearly every text is one run.
+        if !self.cut && !text.is_empty() && self.rules.lets_pass(text) {
+            self.put_plain(text.as_bytes());
+            rest = "";
+        }
         while !rest.is_empty() && !self.cut {
-            // Nearly every text is one run.
             let run = rest.bytes().position(|octet| !self.rules.plain[usize::from(octet)]).unwrap_or(rest.len());
             if run > 0 {
                 self.put_plain(&rest.as_bytes()[..run]);
@@ -153,7 +204,7 @@ impl<'a> Writer<'a> {
         let room = if self.full { 0 } else { self.limit - self.out.len() };
         self.cut = run.len() > room;
         if room > 0 {
-            self.out.extend_from_slice(&run[..run.len().min(room)]);
+            put(self.out, &run[..run.len().min(room)]);
             self.solid = self.out.len();
         }
     }
@@ -216,4 +267,21 @@ pub(crate) fn is_hidden(c: char) -> bool {
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_look_at_many_octets_is_the_look_at_each(text in "[ -~]{0,40}|[!-~]{0,40}|(?s).{0,20}", delimiter: u8) {
+            use Style::*;
+            for style in [CefHeader, CefValue, LeefHeader, LeefValue { delimiter }, Param, Plain] {
+                let each = text.bytes().all(|octet| style.is_plain(octet));
+                prop_assert_eq!(Rules::new(style).lets_pass(&text), each, "{:?}", style);
+            }
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! One record under construction at the end of the caller's buffer: facts one by one, then the cap on the whole.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -8,6 +7,7 @@ use super::field::{COUNT, DROP_ORDER, FIELDS, Field};
 use super::layout::Layout;
 use super::tell::Tell;
 use super::text::Writer;
+use crate::encode::octets;
 
 #[derive(Debug)]
 pub struct Record<'a> {
@@ -60,7 +60,7 @@ impl<'a> Record<'a> {
 
     /// Octets of a fact with a value of so many.
     fn cost(&self, field: Field, value: usize) -> usize {
-        match self.layout.prefix(field) {
+        match self.layout.prefix(field).as_bytes() {
             [] => 0,
             prefix => prefix.len() + value + self.layout.suffix.len(),
         }
@@ -93,21 +93,43 @@ impl<'a> Record<'a> {
     }
 
     /// Writes separator and key; `None` where the format has no such key.
+    #[inline]
     fn open(&mut self, field: Field) -> Option<usize> {
         let start = self.out.len();
         let prefix = self.layout.prefix(field);
-        let skip = usize::from(start == self.body && !self.layout.leading);
-        self.out.extend_from_slice(prefix.get(skip..)?);
-        (!prefix.is_empty()).then_some(start)
+        if prefix.as_bytes().is_empty() {
+            return None;
+        }
+        prefix.write(start == self.body && !self.layout.leading, self.out);
+        Some(start)
     }
 
+    #[inline]
     fn close(&mut self, field: Field, start: usize) {
-        self.out.extend_from_slice(self.layout.suffix);
+        if !self.layout.suffix.is_empty() {
+            self.out.extend_from_slice(self.layout.suffix);
+        }
         self.spans[field as usize] = start..self.out.len();
     }
 }
 
 impl Tell for Record<'_> {
+    fn text(&mut self, field: Field, value: Option<&str>) {
+        match value {
+            // Nearly all: what may stand as it is, and whole.
+            Some(text) if text.len() <= field.spec().cut && self.layout.rules.lets_pass(text) => {
+                if !text.is_empty()
+                    && let Some(start) = self.open(field)
+                {
+                    octets::put(self.out, text.as_bytes());
+                    self.close(field, start);
+                }
+            }
+            Some(text) => self.join(field, [text]),
+            None => {}
+        }
+    }
+
     fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
         let Some(start) = self.open(field) else { return };
         let mut writer = Writer::new(self.out, &self.layout.rules, field.spec().cut);
@@ -128,14 +150,14 @@ impl Tell for Record<'_> {
         if let Some(value) = value
             && let Some(start) = self.open(field)
         {
-            self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            octets::put(self.out, itoa::Buffer::new().format(value).as_bytes());
             self.close(field, start);
         }
     }
 
     fn address(&mut self, field: Field, value: IpAddr) {
         if let Some(start) = self.open(field) {
-            let _ = write!(self.out, "{value}"); // A Vec takes everything.
+            octets::address(self.out, value);
             self.close(field, start);
         }
     }

@@ -181,6 +181,7 @@ fn own(flow: &Flow<'_>) -> Flow<'static> {
         num_original_source_ips: None,
         tcp: TcpStats::default(),
         host: text(&flow.host),
+        escape_free: flow.escape_free,
         extra: Vec::new(),
     }
 }

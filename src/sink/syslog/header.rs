@@ -20,58 +20,74 @@ const MAX_HOSTNAME: usize = 255;
 pub struct HeaderWriter {
     header: Header,
     facility: u8,
-    hostname: String,
-    process: u32,
     /// The record begins with an element of structured data, which follows ours without a space.
     element: bool,
+    /// What stands between the time and the message's kind, always the same.
+    sender: Vec<u8>,
+    time_ms: Option<i64>,
+    /// That time as text: the flows of one flush share it.
+    time: Vec<u8>,
 }
 
 impl HeaderWriter {
     pub(super) fn new(header: Header, facility: u8, hostname: &str, element: bool) -> Self {
-        Self { header, facility, hostname: printable(hostname), process: std::process::id(), element }
+        Self::of(header, facility, hostname, element, std::process::id())
+    }
+
+    fn of(header: Header, facility: u8, hostname: &str, element: bool, process: u32) -> Self {
+        let hostname = printable(hostname);
+        let sender = match header {
+            Header::Rfc5424 => format!(" {hostname} {APP_NAME} {process} "),
+            Header::Rfc3164 => format!(" {hostname} "),
+            Header::Rfc3164Tagged => format!(" {hostname} {APP_NAME}: "),
+        };
+        let mut writer =
+            Self { header, facility, element, sender: sender.into_bytes(), time_ms: None, time: Vec::new() };
+        writer.set_time(None);
+        writer
     }
 
     /// Writes all that stands before the record. The time is the event's, in UTC. Gives the sequence number back where the
     /// header has no place for it.
-    pub fn write(&self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
+    pub fn write(&mut self, out: &mut Vec<u8>, severity: u8, time_ms: Option<i64>, sequence: u32) -> Option<u32> {
         self.write_as(TRAFFIC, out, severity, time_ms, sequence)
     }
 
     /// With another MSGID.
     pub(super) fn write_as(
-        &self,
+        &mut self,
         msgid: &str,
         out: &mut Vec<u8>,
         severity: u8,
         time_ms: Option<i64>,
         sequence: u32,
     ) -> Option<u32> {
+        if time_ms != self.time_ms {
+            self.set_time(time_ms);
+        }
         let pri = self.facility * 8 + severity;
+        out.push(b'<');
+        out.extend_from_slice(itoa::Buffer::new().format(pri).as_bytes());
+        out.extend_from_slice(if self.header == Header::Rfc5424 { b">1 " } else { b">" });
+        out.extend_from_slice(&self.time);
+        out.extend_from_slice(&self.sender);
+        if self.header != Header::Rfc5424 {
+            return Some(sequence);
+        }
+        out.extend_from_slice(msgid.as_bytes());
+        out.extend_from_slice(b" [meta sequenceId=\"");
+        out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+        out.extend_from_slice(if self.element { b"\"]" } else { b"\"] " });
+        None
+    }
+
+    fn set_time(&mut self, time_ms: Option<i64>) {
+        self.time_ms = time_ms;
+        self.time.clear();
         let time = time_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        // Writing to a Vec never fails.
         match self.header {
-            Header::Rfc5424 => {
-                let _ = write!(out, "<{pri}>1 ");
-                put_rfc3339(out, time);
-                let _ = write!(
-                    out,
-                    " {} {APP_NAME} {} {msgid} [meta sequenceId=\"{sequence}\"]",
-                    self.hostname, self.process
-                );
-                if !self.element {
-                    out.push(b' ');
-                }
-                None
-            }
-            Header::Rfc3164 | Header::Rfc3164Tagged => {
-                let _ = write!(out, "<{pri}>");
-                put_bsd_time(out, time);
-                let _ = write!(out, " {} ", self.hostname);
-                if self.header == Header::Rfc3164Tagged {
-                    let _ = write!(out, "{APP_NAME}: ");
-                }
-                Some(sequence)
-            }
+            Header::Rfc5424 => put_rfc3339(&mut self.time, time),
+            Header::Rfc3164 | Header::Rfc3164Tagged => put_bsd_time(&mut self.time, time),
         }
     }
 }
@@ -80,6 +96,7 @@ impl HeaderWriter {
 fn put_rfc3339(out: &mut Vec<u8>, time: Option<Timestamp>) {
     let Some(time) = time else { return out.push(b'-') };
     let t = TimeZone::UTC.to_datetime(time);
+    // Writing to a Vec never fails.
     let _ = write!(
         out,
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
@@ -112,7 +129,7 @@ mod tests {
     use super::*;
 
     fn check(header: Header, hostname: &str, time_ms: Option<i64>, expected: &str) {
-        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(header, 16, hostname, false) };
+        let mut writer = HeaderWriter::of(header, 16, hostname, false, 7);
         let mut out = Vec::new();
         let left = writer.write(&mut out, 4, time_ms, 2);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -133,7 +150,7 @@ mod tests {
         let mut their = Vec::new();
         theirs.format(&mut their, Severity::LOG_WARNING, (1, [("meta".to_owned(), meta)].into(), "CEF:0|")).unwrap();
         let mut our = Vec::new();
-        let writer = HeaderWriter { process: 7, ..HeaderWriter::new(Header::Rfc5424, 16, "node-a1", false) };
+        let mut writer = HeaderWriter::of(Header::Rfc5424, 16, "node-a1", false, 7);
         writer.write(&mut our, 4, Some(1_787_390_098_000), 2);
         our.extend_from_slice(b"CEF:0|");
         let words = |text: Vec<u8>| -> Vec<String> {

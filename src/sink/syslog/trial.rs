@@ -35,7 +35,7 @@ pub async fn trial(config: &Config, cluster: &str, time_ms: i64) -> Vec<(Target,
 
 /// One record of each class, with the header that flows get.
 fn records(config: &Config, cluster: &str, time_ms: i64) -> Batch {
-    let header = config.header_writer();
+    let mut header = config.header_writer();
     let mut encoder = Encoder::new(config.record.clone());
     let mut batch = Batch::default();
     for (what, sequence) in own::tests().zip(1..) {

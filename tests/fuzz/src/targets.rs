@@ -62,6 +62,11 @@ fn decode_line(line: &[u8]) {
     let mut document = Vec::new();
     let mut encoder = ecs::Encoder::new(ecs::Config::default());
     encoder.encode(&Event { origin: origin(line), body: Body::Flow(flow), zones: None }, &mut document);
+    if flow.escape_free {
+        let (mut escaped, flow) = (Vec::new(), Flow { escape_free: false, ..flow.clone() });
+        encoder.encode(&Event { origin: origin(line), body: Body::Flow(&flow), zones: None }, &mut escaped);
+        assert!(document == escaped, "what is said to need no escape needs none");
+    }
     assert!(!document.contains(&b'\n'), "a document is one line");
     let document: Value = serde_json::from_slice(&document).expect("a document is JSON");
     assert!(document["@timestamp"].is_string() && document["event"].is_object());
