@@ -136,7 +136,8 @@ fn at_once(content: &Content) -> usize {
 /// Fills the chunk's buffer up to `capacity` bytes from `from`. What was read before an error counts.
 fn read_block(content: &mut Content, chunk: &mut Chunk, from: u64, capacity: usize) -> (usize, Option<io::Error>) {
     if chunk.buffer.len() < capacity {
-        chunk.buffer.resize(capacity, 0);
+        // What it holds is not asked for any more; zeros from the kernel cost nothing until they are written over.
+        chunk.buffer = vec![0; capacity];
     }
     let Some(reader) = content.place.as_mut().and_then(|p| p.reader.as_mut()) else { return (0, None) };
     let mut have = 0;
