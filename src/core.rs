@@ -9,7 +9,8 @@
 // 0, facts.
 pub mod model;
 pub mod unit;
-pub mod yaml;
+/// A package of its own, for its level of optimisation.
+pub use tidegate_yaml as yaml;
 // 1, pure: bytes and facts in, bytes and facts out.
 pub mod decode;
 pub mod encode;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,9 @@ use super::scalar::as_text;
 use crate::query::{Errors, Query};
 
 /// Which flows are meant, as `verdict = deny and dest.zone = restricted`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("x-tidegate" = "query"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "query")))]
 pub struct Expression(pub Arc<Query>);
 
 impl FromStr for Expression {

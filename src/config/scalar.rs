@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A length of time: `500ms`, `10s`, `1m30s`, `2h`, `7d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("x-tidegate" = "duration", "pattern" = "^([0-9]+(ms|s|m|h|d))+$"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "duration", "pattern" = "^([0-9]+(ms|s|m|h|d))+$")))]
 pub struct Span(pub Duration);
 
 /// Longest first where one is the beginning of another.
@@ -70,9 +71,9 @@ impl fmt::Display for Span {
 }
 
 /// A number of bytes: `512B`, `8KiB`, `64MiB`, `1GiB`; also `kB`, `MB`, `GB` in thousands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("x-tidegate" = "size", "pattern" = "^[0-9]+ ?(B|KiB|MiB|GiB|kB|MB|GB)$"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "size", "pattern" = "^[0-9]+ ?(B|KiB|MiB|GiB|kB|MB|GB)$")))]
 pub struct Size(pub u64);
 
 const SIZE_UNITS: &[(&str, u64)] = &[
@@ -129,9 +130,9 @@ impl fmt::Display for Size {
 }
 
 /// An address to listen on: an IP address and a port. Port 0 lets the system choose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("x-tidegate" = "listen"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "listen")))]
 pub struct Listen(pub SocketAddr);
 
 impl FromStr for Listen {

@@ -1,13 +1,14 @@
 //! The JSON schema of the configuration, and walks along it.
 //!
+//! It is a file, `schema.json`, which a test holds to the types of [`super::shape`]: what makes a schema of types would be
+//! half a megabyte of the program.
+//!
 //! The published schema is for editors and CI. The checks use the same schema with its references resolved, and mark
 //! values that have a form of their own (durations, addresses, secrets) by [`MARK`], so that each of them can be judged
 //! by its own parser, whose message is better than that of a pattern.
 
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::shape::Config;
 use crate::yaml::{child, index};
 
 /// Keyword that names a value's own form: `duration`, `size`, `listen`, `http-url`, `siem-url`, `query`,
@@ -16,7 +17,7 @@ pub(super) const MARK: &str = "x-tidegate";
 
 /// What `tidegate config schema` prints.
 pub fn published() -> Value {
-    let mut schema = generate();
+    let mut schema = kept();
     for_each_node(&mut schema, &mut |node| {
         node.remove(MARK);
         // These stand for "must be given" or "found out at the start".
@@ -31,13 +32,14 @@ pub fn published() -> Value {
     schema
 }
 
-fn generate() -> Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>().to_value()
+/// Read each time: it is needed once or twice, when a configuration is checked.
+fn kept() -> Value {
+    serde_json::from_str(include_str!("schema.json")).expect("a test holds it to the types")
 }
 
 /// The schema without references, where `X or null` is X marked as nullable.
 pub(super) fn resolved() -> Value {
-    let mut root = generate();
+    let mut root = kept();
     let definitions = root.as_object_mut().and_then(|root| root.remove("$defs")).unwrap_or_default();
     resolve(&mut root, &definitions);
     root
@@ -156,6 +158,24 @@ pub(super) fn marked<'v>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `UPDATE_FIXTURES=1` writes it anew. A line a key, so that a difference can be read; no indentation, so that it is small.
+    #[test]
+    fn the_schema_kept_is_that_of_the_types() {
+        let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+        let made = generator.into_root_schema_for::<super::super::shape::Config>().to_value();
+        let made: String = format!("{made:#}\n").split_inclusive('\n').map(str::trim_start).collect();
+        if std::env::var_os("UPDATE_FIXTURES").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/config/schema.json"), made).unwrap();
+            return;
+        }
+        let differs = include_str!("schema.json").lines().zip(made.lines()).find(|(kept, made)| kept != made);
+        assert!(
+            include_str!("schema.json") == made,
+            "src/config/schema.json is not what the types give {differs:?}; write it anew with \
+             `UPDATE_FIXTURES=1 cargo test --lib the_schema_kept`, and read the difference"
+        );
+    }
 
     #[test]
     fn every_key_is_described() {

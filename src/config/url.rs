@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use reqwest::Url;
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scalar::{as_text, quoted};
 
 /// An Elasticsearch or OpenSearch node: `http://` or `https://`, host, port, perhaps a path prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("x-tidegate" = "http-url", "pattern" = "^https?://[^/@?#]+(/[^@?#]*)?$"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "http-url", "pattern" = "^https?://[^/@?#]+(/[^@?#]*)?$")))]
 pub struct HttpUrl(String);
 
 impl HttpUrl {
@@ -58,11 +59,12 @@ impl fmt::Display for HttpUrl {
 
 /// A receiver: `tls://`, `tcp://`, `udp://`, `relp://` or `relp+tls://` with HOST:PORT, `unix:///PATH` or
 /// `unix-stream:///PATH` for syslog; `splunk+https://` or `splunk+http://` with HOST:PORT for a HTTP Event Collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(
-    inline,
-    extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls|relp|relp\\+tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|splunk\\+https?://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?(/[^@?#]*)?|unix(-stream)?:///[^?#]+)$")
+#[cfg_attr(
+    test,
+    derive(JsonSchema),
+    schemars(inline, extend("x-tidegate" = "siem-url", "pattern" = "^((udp|tcp|tls|relp|relp\\+tls)://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?|splunk\\+https?://([^/@?#:]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?(/[^@?#]*)?|unix(-stream)?:///[^?#]+)$"))
 )]
 pub struct SiemUrl {
     pub transport: Transport,

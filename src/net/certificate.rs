@@ -7,9 +7,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use x509_cert::der::Decode as _;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::der::asn1::{Any, Ia5StringRef, ObjectIdentifier, PrintableStringRef, TeletexStringRef, Utf8StringRef};
+use x509_cert::der::{Decode as _, Encode as _, Tag, Tagged as _};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::name::Name;
 
 use super::tls::fingerprint;
 
@@ -41,8 +44,8 @@ impl Certificate {
         let seconds = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).ok();
         let names = told.get_extension::<SubjectAltName>().ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
         Some(Self {
-            subject: printable(&told.subject().to_string()),
-            issuer: printable(&told.issuer().to_string()),
+            subject: printable(&distinguished(told.subject())),
+            issuer: printable(&distinguished(told.issuer())),
             names: names.iter().filter_map(name).take(MOST_NAMES).collect(),
             not_before: seconds(told.validity().not_before)?,
             not_after: seconds(told.validity().not_after)?,
@@ -83,6 +86,75 @@ fn name(name: &GeneralName) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// What certificates' names are made of, by the short names of RFC 4519 and PKCS #9. The library has a table of all that was
+/// ever registered, which would be a hundredth of the program.
+const ATTRIBUTES: [(ObjectIdentifier, &str); 19] = [
+    (ObjectIdentifier::new_unwrap("2.5.4.3"), "CN"),
+    (ObjectIdentifier::new_unwrap("2.5.4.4"), "SN"),
+    (ObjectIdentifier::new_unwrap("2.5.4.5"), "SERIALNUMBER"),
+    (ObjectIdentifier::new_unwrap("2.5.4.6"), "C"),
+    (ObjectIdentifier::new_unwrap("2.5.4.7"), "L"),
+    (ObjectIdentifier::new_unwrap("2.5.4.8"), "ST"),
+    (ObjectIdentifier::new_unwrap("2.5.4.9"), "STREET"),
+    (ObjectIdentifier::new_unwrap("2.5.4.10"), "O"),
+    (ObjectIdentifier::new_unwrap("2.5.4.11"), "OU"),
+    (ObjectIdentifier::new_unwrap("2.5.4.12"), "TITLE"),
+    (ObjectIdentifier::new_unwrap("2.5.4.13"), "DESCRIPTION"),
+    (ObjectIdentifier::new_unwrap("2.5.4.15"), "BUSINESSCATEGORY"),
+    (ObjectIdentifier::new_unwrap("2.5.4.17"), "POSTALCODE"),
+    (ObjectIdentifier::new_unwrap("2.5.4.42"), "GN"),
+    (ObjectIdentifier::new_unwrap("2.5.4.43"), "INITIALS"),
+    (ObjectIdentifier::new_unwrap("2.5.4.46"), "DNQUALIFIER"),
+    (ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"), "UID"),
+    (ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"), "DC"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"), "EMAIL"),
+];
+
+/// RFC 4514: the last part first.
+fn distinguished(name: &Name) -> String {
+    let mut parts: Vec<String> =
+        name.iter_rdn().map(|part| part.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+/// `NAME=text`, or `OID=#` and the value in hexadecimals.
+fn attribute(attribute: &AttributeTypeAndValue) -> String {
+    let name = ATTRIBUTES.iter().find(|(oid, _)| *oid == attribute.oid).map(|(_, name)| name);
+    match (name, text(&attribute.value)) {
+        (Some(name), Some(text)) => format!("{name}={}", escaped(text)),
+        _ => {
+            let value = attribute.value.to_der().unwrap_or_default();
+            value.iter().fold(format!("{}=#", attribute.oid), |out, octet| out + &format!("{octet:02x}"))
+        }
+    }
+}
+
+fn text(value: &Any) -> Option<&str> {
+    match value.tag() {
+        Tag::PrintableString => PrintableStringRef::try_from(value).ok().map(|text| text.as_str()),
+        Tag::Utf8String => Utf8StringRef::try_from(value).ok().map(|text| text.as_str()),
+        Tag::Ia5String => Ia5StringRef::try_from(value).ok().map(|text| text.as_str()),
+        Tag::TeletexString => TeletexStringRef::try_from(value).ok().map(|text| text.as_str()),
+        _ => None,
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let last = text.char_indices().next_back().map_or(0, |(at, _)| at);
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        match c {
+            '#' if at == 0 => out.push_str("\\#"),
+            ' ' if at == 0 || at == last => out.push_str("\\ "),
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => out.extend(['\\', c]),
+            '\x00'..='\x1f' | '\x7f' => out.push_str(&format!("\\{:02x}", c as u8)),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// A peer chooses these texts, and people read them on terminals.
@@ -175,6 +247,24 @@ mod tests {
             assert_eq!(read.expiry(now), expected);
         }
         assert!(read.to_string().contains("names siem.example.com, 10.1.2.3, ::1, sha-256:"), "{read}");
+    }
+
+    /// The library's own text, with its table.
+    #[test]
+    fn a_name_is_told_as_the_library_would() {
+        use std::str::FromStr as _;
+        let texts = ["plain", " a, b+c; \"d\" <e> \\ ", "#5", "\u{7}\u{7f}", "Zürich", "", " "];
+        for (oid, _) in ATTRIBUTES {
+            for text in texts {
+                let value = Any::new(Tag::Utf8String, text.as_bytes()).unwrap();
+                let one = AttributeTypeAndValue { oid, value };
+                assert_eq!(attribute(&one), one.to_string());
+            }
+        }
+        for name in ["CN=a,OU=b+O=c,DC=example,DC=net", "1.3.6.1.4.1.1466.0=#04024869", "C=US,ST=California"] {
+            let name = Name::from_str(name).unwrap();
+            assert_eq!(distinguished(&name), name.to_string());
+        }
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Structured logs on standard error.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -23,11 +25,12 @@ pub fn init_with<W: std::io::Write + 'static>(
     writer: impl Fn() -> W + Send + Sync + 'static,
 ) {
     // Libraries below us speak of each connection; what matters of it is said by our own rooms.
-    let filter = EnvFilter::try_new(format!("{level},hyper=warn,reqwest=warn,rustls=warn,elasticsearch=warn"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let filter: Targets = format!("{level},hyper=warn,reqwest=warn,rustls=warn,elasticsearch=warn")
+        .parse()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let builder = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer);
     let _ = match format {
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        Format::Text => builder.with_ansi(colour).with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).finish().with(filter).try_init(),
+        Format::Text => builder.with_ansi(colour).with_target(false).finish().with(filter).try_init(),
     };
 }

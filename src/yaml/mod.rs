@@ -7,6 +7,7 @@
 //!
 //! YAML 1.2 is meant: `yes`, `no`, `on`, `off` are text. Aliases and merge keys work, within the parser's budgets. A
 //! text holds one document.
+#![forbid(unsafe_code)]
 
 mod nearest;
 mod node;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 use serde_saphyr::{Location, Spanned};
 
 use super::Place;
@@ -63,7 +63,11 @@ impl Node {
             Value::Text(text) => Json::String(text.clone()),
             Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
             Value::Map(entries) => {
-                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect())
+                let mut map = Map::new();
+                for entry in entries {
+                    map.insert(entry.key.clone(), entry.node.to_json());
+                }
+                Json::Object(map)
             }
         }
     }

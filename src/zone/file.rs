@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct File {
     /// The version of this file's form.
@@ -15,7 +17,7 @@ pub struct File {
     #[serde(default)]
     pub defaults: Option<Defaults>,
     /// The zones. The first one that matches an end of a flow is its zone.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(test, schemars(length(min = 1)))]
     pub zones: Vec<Zone>,
     /// Who may talk to whom, first match wins. Not enforced yet.
     #[serde(default)]
@@ -31,13 +33,15 @@ pub struct File {
     pub compile: Option<Compile>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub enum ApiVersion {
     #[serde(rename = "zones/v1")]
     V1,
 }
 
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
     /// Within one zone.
@@ -54,14 +58,16 @@ pub struct Defaults {
     pub log: Option<Log>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     Allow,
     Deny,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Unknown {
     Report,
@@ -69,7 +75,8 @@ pub enum Unknown {
     Allow,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Log {
     None,
@@ -77,7 +84,8 @@ pub enum Log {
     All,
 }
 
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
     /// Letters, digits, `.`, `_`, `-`; not `unknown` or `any`.
@@ -90,7 +98,8 @@ pub struct Zone {
     pub matches: Vec<Match>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Match {
     /// Namespaces by name; `*` and `?` are wildcards.
@@ -131,7 +140,8 @@ pub struct Match {
     pub pods: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointKind {
     Workload,
@@ -140,7 +150,8 @@ pub enum EndpointKind {
     Network,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(untagged)]
 pub enum OneOrMany {
     One(String),
@@ -156,7 +167,8 @@ impl OneOrMany {
     }
 }
 
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Unique; it names the rule in policies and records.
@@ -179,14 +191,16 @@ pub struct Rule {
     pub ticket: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Exceptions {
     #[serde(default)]
     pub namespaces: Option<OneOrMany>,
 }
 
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Compile {
     /// The Calico tier that policies go to.
@@ -205,7 +219,8 @@ pub struct Compile {
     pub targets: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CompileSide {
     Destination,
@@ -213,7 +228,29 @@ pub enum CompileSide {
     Both,
 }
 
-/// The JSON Schema of the file.
+/// The JSON Schema of the file, which `schema.json` keeps.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(File).to_value()
+    serde_json::from_str(include_str!("schema.json")).expect("a test holds it to the types")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `UPDATE_FIXTURES=1` writes it anew. A line a key, so that a difference can be read; no indentation, so that it is small.
+    #[test]
+    fn the_schema_kept_is_that_of_the_types() {
+        let made = format!("{:#}\n", schemars::schema_for!(File).to_value());
+        let made: String = made.split_inclusive('\n').map(str::trim_start).collect();
+        if std::env::var_os("UPDATE_FIXTURES").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/../zone/schema.json"), made).unwrap();
+            return;
+        }
+        let differs = include_str!("schema.json").lines().zip(made.lines()).find(|(kept, made)| kept != made);
+        assert!(
+            include_str!("schema.json") == made,
+            "src/zone/schema.json is not what the types give {differs:?}; write it anew with \
+             `UPDATE_FIXTURES=1 cargo test --lib the_schema_kept`, and read the difference"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! `sinks.elasticsearch`.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,9 @@ use crate::config::scalar::{Size, Span};
 use crate::config::url::HttpUrl;
 
 /// Elasticsearch 8 and 9, OpenSearch 2 and 3: the data stream `logs-calico.flow-<namespace>`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["hosts"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["hosts"])))]
 pub struct Elasticsearch {
     /// Nodes of one cluster, as `https://HOST:PORT` with a path prefix if need be; at least one. A node that fails is
     /// left alone for a while and tried again.
@@ -23,7 +24,7 @@ pub struct Elasticsearch {
     /// How `https://` hosts are checked, and our client certificate.
     pub tls: Tls,
     /// Gzip level of a request, 0 (none) to 9. Default: 1, which takes the least processor time a byte saved.
-    #[schemars(range(min = 0, max = 9))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 9)))]
     pub compression: u32,
     /// When a batch is sent: at whichever limit comes first.
     pub batch: Batch,
@@ -69,7 +70,8 @@ impl Default for Elasticsearch {
 }
 
 /// Who we are to the server: exactly one of the keys.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// An API key in its encoded form (base64 of `id:key`), as `{file: PATH}` or `{env: NAME}`.
@@ -84,9 +86,9 @@ pub struct Auth {
 }
 
 /// A user and a password.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["username", "password"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["username", "password"])))]
 pub struct Basic {
     /// Name of the user.
     pub username: String,
@@ -96,13 +98,14 @@ pub struct Basic {
 }
 
 /// When a batch is sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
     /// Bytes before compression, 64KiB to 32MiB. Default: `1MiB`.
     pub bytes: Size,
     /// Documents. Default: 2000.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub lines: u32,
     /// Age of the oldest document in it, 10ms to 60s. Default: `1s`.
     pub age: Span,
@@ -114,18 +117,18 @@ impl Default for Batch {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Lookup {
     #[default]
     Auto,
     Never,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum DeniedOutcome {
     #[default]
     Failure,
@@ -133,7 +136,8 @@ pub enum DeniedOutcome {
 }
 
 /// Documents that the server refuses for good.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLetter {
     /// Most bytes on disk, 1MiB or more. Default: `64MiB`.
@@ -149,9 +153,9 @@ impl Default for DeadLetter {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum WhenFull {
     #[default]
     Hold,
@@ -159,7 +163,8 @@ pub enum WhenFull {
 }
 
 /// What `tidegate setup` installs. Ages are counted from an index's rollover, and rise: warm, cold, frozen, retention.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Setup {
     /// Who makes new indices and deletes old ones: `ilm` or `data_stream` (Elasticsearch), `ism` (OpenSearch), `none`
@@ -205,9 +210,9 @@ impl Default for Setup {
 }
 
 /// When an index becomes a searchable snapshot, and where.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["repository"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["repository"])))]
 pub struct Frozen {
     /// Age of the index. Default: `14d`.
     pub after: Span,
@@ -221,9 +226,9 @@ impl Default for Frozen {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Lifecycle {
     #[default]
     Auto,
@@ -233,18 +238,18 @@ pub enum Lifecycle {
     None,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum IndexMode {
     #[default]
     Standard,
     Logsdb,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Codec {
     Default,
     #[default]

@@ -9,6 +9,7 @@ mod splunk;
 
 use std::path::PathBuf;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +26,9 @@ pub use splunk::{Acknowledgement, Splunk, SplunkBatch, SplunkFormat};
 use super::scalar::{Listen, Size, Span};
 
 /// What Tidegate reads, where it sends it, and where it keeps its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "Tidegate configuration", extend("required" = ["sources", "sinks"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(title = "Tidegate configuration", extend("required" = ["sources", "sinks"])))]
 pub struct Config {
     /// Name of the Kubernetes cluster. It is part of every event's id and cannot change while the program runs.
     /// Default: `default`.
@@ -72,9 +73,9 @@ impl Default for Config {
 }
 
 /// A live flow-log file and its rotated siblings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["path"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["path"])))]
 pub struct Source {
     /// Absolute path of the live file, or a glob (`*`, `?`, `[a-z]`, `{a,b}`). Of a plain path the rotated siblings
     /// are read too: `flows-*.log` and `flows.log.*` beside `flows.log`, each also `.gz` and `.zst`. A glob is taken exactly.
@@ -96,9 +97,9 @@ impl Default for Source {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Start {
     #[default]
     Oldest,
@@ -106,7 +107,8 @@ pub enum Start {
 }
 
 /// Where flows go.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Sinks {
     /// Every flow, as an ECS document, to Elasticsearch or OpenSearch. The lane is named `elasticsearch`.
@@ -119,7 +121,8 @@ pub struct Sinks {
 
 /// What is kept of log files that are deleted before a lane has delivered them: compressed, in the state directory, until
 /// it is delivered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
     /// Most bytes on disk, of each lane, 1MiB or more. Default: `256MiB`.
@@ -136,7 +139,8 @@ impl Default for Spool {
 }
 
 /// How the program ends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// How long a stop may take to deliver what has been read, 1s to 10m. What is not settled by then is read again at
@@ -151,7 +155,8 @@ impl Default for Shutdown {
 }
 
 /// What the program says about itself.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Least important level that is written. Default: `info`.
@@ -161,9 +166,9 @@ pub struct Log {
     pub format: Option<LogFormat>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Level {
     Error,
     Warn,
@@ -185,18 +190,18 @@ impl Level {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum LogFormat {
     Json,
     Text,
 }
 
 /// Where a secret stands: in a file (read again when it changes) or in an environment variable. Never here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline, extend("x-tidegate" = "secret"))]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline, extend("x-tidegate" = "secret")))]
 pub enum SecretFrom {
     /// Path of a file that holds the secret and nothing else; white space around it is ignored.
     File(PathBuf),
@@ -205,7 +210,8 @@ pub enum SecretFrom {
 }
 
 /// How a TLS peer is checked, and who we are to it. Files are read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// PEM file with the CA certificates that the peer's certificate is checked against. Default: the system's store.
@@ -220,9 +226,9 @@ pub struct Tls {
 }
 
 /// What becomes of process arguments, which often hold secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum ProcessArgs {
     Keep,
     #[default]

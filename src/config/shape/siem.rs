@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,9 @@ use crate::config::url::SiemUrl;
 use crate::encode::structured_data::DOCUMENTATION_ID;
 
 /// A SIEM: every flow that crosses a zone, as a record over syslog, or as events of a Splunk HTTP Event Collector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "url"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["name", "url"])))]
 pub struct Siem {
     /// Name of the receiver: lower-case letters, digits, `.`, `_`, `-`; at most 64. It names the lane and its
     /// checkpoint, so another name starts from the oldest file again.
@@ -45,7 +46,7 @@ pub struct Siem {
     pub leef_delimiter: String,
     /// Private enterprise number (IANA) in the id of the structured data, `flow@NUMBER`. Default: `32473`, which is
     /// reserved for documentation and warns.
-    #[schemars(range(min = 1))]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub enterprise_id: u32,
     /// Whether a short text for people stands behind the structured data, as the message. Default: `true`.
     pub message_text: bool,
@@ -169,7 +170,8 @@ impl Default for Siem {
 }
 
 /// How a receiver is checked, and who we are to it. Files are read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SiemTls {
     /// PEM file with the CA certificates that the receiver's certificate is checked against. Default: the system's store.
@@ -191,11 +193,12 @@ pub struct SiemTls {
 
 /// What is sent again when a connection breaks. A record is settled when it falls out of this window; its `externalId`
 /// lets the receiver drop repeats.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Replay {
     /// Records. 0: nothing is sent again, what the kernel had taken is lost. Default: 10000.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 1_000_000)))]
     pub records: u32,
     /// Age since sending, up to 10m. A receiver that is gone without a word is noticed within 30s: keep it above. Default:
     /// `60s`.
@@ -210,7 +213,8 @@ impl Default for Replay {
 
 /// Verdict, class, zones and the reporting side are always part of the key. What the flows of a window do not agree on is
 /// left out of its record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Aggregate {
     /// Of event time, aligned; 1s to 1h. Default: `60s`.
@@ -222,7 +226,7 @@ pub struct Aggregate {
     /// dest.port, proto.
     pub by: Vec<KeyField>,
     /// Windows that are open at a time; beyond it the oldest closes early, which is counted. Default: 10000.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_keys: u32,
 }
 
@@ -239,11 +243,12 @@ impl Default for Aggregate {
 }
 
 /// How many flows of a key pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limit {
     /// Flows of a key in each window, 1 or more. Default: 1000.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000)))]
     pub per_key: u32,
     /// Of event time, aligned; 1s to 1h. Default: `60s`.
     pub window: Span,
@@ -251,7 +256,7 @@ pub struct Limit {
     /// source.workload, verdict.
     pub key: Vec<KeyField>,
     /// Keys that are counted at a time; beyond it the oldest is counted anew. Default: 10000.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_keys: u32,
 }
 
@@ -268,12 +273,13 @@ impl Default for Limit {
 }
 
 /// Of which flows only a part is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// Of allowed flows one in so many, 1 to 1000000, chosen by its id: a repeat is chosen alike. What any policy denied,
     /// staged ones too, is always sent. Default: 1, all.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub allow: u32,
 }
 
@@ -284,21 +290,21 @@ impl Default for Sample {
 }
 
 /// A budget of records a second, by the clock, with bursts of one second's worth.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["limit"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["limit"])))]
 pub struct Eps {
     /// Records a second, 1 or more.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub limit: u32,
     /// What happens beyond it: `delay`, everything waits in the log file; `suppress-allowed`, allowed flows are not sent and
     /// count as filtered, others are sent all the same. Default: `delay`.
     pub when_exceeded: WhenExceeded,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum WhenExceeded {
     #[default]
     Delay,
@@ -306,8 +312,8 @@ pub enum WhenExceeded {
 }
 
 /// A field of a flow, named as in the filter language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(inline)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum KeyField {
     #[serde(rename = "source.zone")]
     SourceZone,
@@ -338,9 +344,9 @@ pub enum KeyField {
 }
 
 /// Receivers that have a page in deploy/docs/siem/.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Profile {
     Arcsight,
     Sentinel,
@@ -355,7 +361,8 @@ pub enum Profile {
 }
 
 /// What the record of each verdict is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Verdicts {
     /// Allowed. Default: class `flow:allow`, severity 3, informational.
@@ -369,7 +376,8 @@ pub struct Verdicts {
 }
 
 /// What a record says of its kind.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Look {
     /// What the SIEM knows the kind of event by (CEF `deviceEventClassId`): letters, digits, `:`, `.`, `_`, `-`; at most 63.
@@ -380,7 +388,7 @@ pub struct Look {
     pub name: Option<String>,
     /// CEF severity, 0 to 10.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 10)))]
     pub severity: Option<u8>,
     /// Severity of the syslog header.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -388,7 +396,8 @@ pub struct Look {
 }
 
 /// A rule: which flows, and what becomes of them. What it does not say stays what the verdict says.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClassRule {
     /// The source's zone; `*` is any run of characters. Default: `any`.
@@ -410,7 +419,7 @@ pub struct ClassRule {
     pub name: Option<String>,
     /// CEF severity, 0 to 10.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 10)))]
     pub severity: Option<u8>,
     /// Severity of the syslog header.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -434,9 +443,9 @@ impl ClassRule {
 }
 
 /// RFC 5424, table 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum SyslogSeverity {
     Emergency,
     Alert,
@@ -448,9 +457,9 @@ pub enum SyslogSeverity {
     Debug,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Format {
     #[default]
     Cef,
@@ -459,18 +468,18 @@ pub enum Format {
     EcsJson,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Flows {
     #[default]
     CrossZone,
     All,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Header {
     #[default]
     Rfc5424,
@@ -479,18 +488,18 @@ pub enum Header {
     Rfc3164Tagged,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Framing {
     OctetCounting,
     Lf,
 }
 
 /// Facilities that a program other than the system's own may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Facility {
     User,
     Daemon,
@@ -527,9 +536,9 @@ impl Facility {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Verdict {
     #[default]
     Any,
@@ -537,27 +546,27 @@ pub enum Verdict {
     Deny,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Connections {
     #[default]
     One,
     Both,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Ipv6 {
     #[default]
     C6a,
     Native,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Bytes {
     #[default]
     Spec,

@@ -1,5 +1,6 @@
 //! `sinks.siem[].splunk`.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +8,9 @@ use super::{DeadLetter, SecretFrom};
 use crate::config::scalar::{Size, Span};
 
 /// A Splunk HTTP Event Collector: what is sent to it, and as whom.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["token"]))]
+#[cfg_attr(test, derive(JsonSchema), schemars(extend("required" = ["token"])))]
 pub struct Splunk {
     /// The collector's token, as `{file: PATH}` or `{env: NAME}`. A file is read again when the collector refuses the
     /// token, and every 10 s.
@@ -33,7 +34,7 @@ pub struct Splunk {
     /// How long an acknowledgement may take, 5s to 1h; then the batch is sent again, under the same ids. Default: `2m`.
     pub ack_timeout: Span,
     /// Gzip level of a request, 0 (none) to 9. Default: 1.
-    #[schemars(range(min = 0, max = 9))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 9)))]
     pub compression: u32,
     /// When a batch is sent: at whichever limit comes first.
     pub batch: SplunkBatch,
@@ -63,14 +64,15 @@ impl Default for Splunk {
 }
 
 /// When a batch of events is sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SplunkBatch {
     /// Bytes before compression, 16KiB to 32MiB. What is too large for the collector (its `max_content_length`) is halved,
     /// and later batches are smaller. Default: `512KiB`.
     pub bytes: Size,
     /// Events. Default: 1000.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub events: u32,
     /// Age of the oldest line in it, 10ms to 60s. Default: `1s`.
     pub age: Span,
@@ -82,18 +84,18 @@ impl Default for SplunkBatch {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum SplunkFormat {
     #[default]
     EcsJson,
     Cef,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
+#[cfg_attr(test, derive(JsonSchema), schemars(inline))]
 pub enum Acknowledgement {
     #[default]
     Auto,

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::content::Content;
-use super::{FileSource, READ};
+use super::{FileSource, LEAST_READ, READ};
 use crate::lane::{Chunk, HISTORY, Tail};
 use crate::model::filler;
 
@@ -83,8 +83,9 @@ pub(super) fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Fille
     if content.skipping.is_some() {
         return skip_line(content, chunk);
     }
+    let at_once = at_once(content);
     let (mut history, mut from) = before(content);
-    let mut capacity = history + READ;
+    let mut capacity = history + at_once;
     loop {
         let (have, failed) = read_block(content, chunk, from, capacity);
         if have < history || Tail::of(&chunk.buffer[..history]) != content.read_tail {
@@ -97,7 +98,7 @@ pub(super) fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Fille
             content.read += hole as u64;
             content.read_tail = Tail::of(&chunk.buffer[..history + hole]);
             (history, from) = before(content);
-            capacity = history + READ;
+            capacity = history + at_once;
             continue;
         }
         if let Some(end) = memchr::memrchr(b'\n', data) {
@@ -120,13 +121,28 @@ pub(super) fn fill(content: &mut Content, chunk: &mut Chunk) -> io::Result<Fille
     }
 }
 
+/// Bytes of one read: what the last look showed and one more, by which its end is known. A lane that never has much to read
+/// then never has a large buffer.
+fn at_once(content: &Content) -> usize {
+    match &content.place {
+        Some(place) if place.reader.as_ref().is_some_and(|reader| reader.is_plain()) => {
+            let rest = usize::try_from(place.look.size.saturating_sub(content.read)).unwrap_or(READ);
+            rest.saturating_add(1).clamp(LEAST_READ, READ)
+        }
+        _ => READ,
+    }
+}
+
 /// Fills the chunk's buffer up to `capacity` bytes from `from`. What was read before an error counts.
 fn read_block(content: &mut Content, chunk: &mut Chunk, from: u64, capacity: usize) -> (usize, Option<io::Error>) {
-    chunk.buffer.resize(capacity, 0);
+    if chunk.buffer.len() < capacity {
+        // What it holds is not asked for any more; zeros from the kernel cost nothing until they are written over.
+        chunk.buffer = vec![0; capacity];
+    }
     let Some(reader) = content.place.as_mut().and_then(|p| p.reader.as_mut()) else { return (0, None) };
     let mut have = 0;
     while have < capacity {
-        match reader.read_at(&mut chunk.buffer[have..], from + have as u64) {
+        match reader.read_at(&mut chunk.buffer[have..capacity], from + have as u64) {
             Ok(0) => break,
             Ok(n) => have += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -42,6 +42,8 @@ use crate::model::FileKey;
 
 /// Bytes of one read.
 const READ: usize = 256 << 10;
+/// And of one where little is known to stand there: a file may have grown since it was looked at.
+const LEAST_READ: usize = 32 << 10;
 /// Files held open at a time: what is not read yet first, the oldest first, for these are deleted first. A file beyond is
 /// opened when its turn comes.
 const OPEN_LIMIT: usize = 64;
