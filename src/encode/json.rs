@@ -115,15 +115,12 @@ impl Texts {
 
 #[inline(always)]
 pub fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
-    out.extend_from_slice(key);
-    item(out, value);
+    Texts::ANY.text(out, key, value);
 }
 
 /// A text without a key: an array's item.
 pub fn item(out: &mut Vec<u8>, value: &str) {
-    out.push(b'"');
-    escape(out, value);
-    out.extend_from_slice(b"\",");
+    Texts::ANY.item(out, value);
 }
 
 /// Numbers are `long` in Elasticsearch, which refuses a document with a larger one; no counter honestly gets there.

@@ -12,13 +12,10 @@ and where most of the bytes below a common beginning are executed, that beginnin
 """
 
 import argparse
-import collections
 import json
-import os
 import pathlib
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -37,33 +34,6 @@ HEAD = """# What a running agent executes, by the linker's names: see link.rs. W
 """
 
 
-def tls_before(port, context):
-    """A port that speaks TLS before one that does not."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def pump(source, to):
-        try:
-            while data := source.recv(1 << 16):
-                to.sendall(data)
-        except OSError:
-            pass
-        to.close()
-
-    def serve():
-        while True:
-            plain, _ = listener.accept()
-            try:
-                outer = context.wrap_socket(plain, server_side=True)
-            except OSError:
-                continue
-            inner = socket.create_connection(("127.0.0.1", port))
-            for ends in ((outer, inner), (inner, outer)):
-                threading.Thread(target=pump, args=ends, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return listener.getsockname()[1]
-
-
 def flags(folder, sink):
     return ["--source", folder / "logs/flows*.log", "--elasticsearch", sink.url, "--state-dir", folder / "state",
             "--cluster", "bench", "--node", "bench-node", "--listen", "127.0.0.1:0"]
@@ -71,19 +41,15 @@ def flags(folder, sink):
 
 def configuration(folder, sink):
     """Elasticsearch by TLS, and a SIEM."""
-    subprocess.run([HERE.parent / "siem/gen-certs.sh", folder], check=True, stdout=subprocess.DEVNULL)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
     receiver = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=siem.receive, args=(receiver, context, "tls"), daemon=True).start()
+    threading.Thread(target=siem.receive, args=(receiver, siem.context(folder), "tls"), daemon=True).start()
     (folder / "zones.yaml").write_text("apiVersion: zones/v1\nzones:\n- {name: shop, match: [{namespace: \"s*\"}]}\n"
                                        "- {name: pods, match: [{namespace: \"*\"}]}\n- {name: out, match: [{public: true}]}\n")
     tls = {"tls": {"ca_file": str(folder / "ca.pem")}}
-    elasticsearch = f"https://localhost:{tls_before(int(sink.url.rsplit(':', 1)[1]), context)}"
     (folder / "tidegate.json").write_text(json.dumps({
         "cluster": "bench", "node": "bench-node", "sources": [{"path": str(folder / "logs/flows*.log")}],
         "zones": str(folder / "zones.yaml"), "state_dir": str(folder / "state"), "listen": "127.0.0.1:0",
-        "sinks": {"elasticsearch": {"hosts": [elasticsearch], **tls},
+        "sinks": {"elasticsearch": {"hosts": [sink.documents], **tls},
                   "siem": [{"name": "bench", "url": f"tls://localhost:{receiver.getsockname()[1]}", **tls}]}}))
     return ["-c", folder / "tidegate.json"]
 
@@ -95,6 +61,9 @@ def executed(args, folder, secured):
     lines = (folder / "input").read_bytes().splitlines(keepends=True)
     for number in range(10):
         (folder / f"logs/flows{number}.log").write_bytes(lines[number])
+    if secured:
+        siem.make_certificates(folder)
+    args.tls, args.certificates = secured, folder
     sink = run.Sink(args)
     counted, log = folder / "callgrind", folder / "agent.log"
     try:

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -174,7 +175,7 @@ class Receiver:
         self.url, self.process = None, None
         if not args.siem:
             return
-        listener = siem.socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0))
         scheme = "tls" if args.tls else "tcp"
         self.process = os.fork()
         if self.process == 0:

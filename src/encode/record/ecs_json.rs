@@ -8,6 +8,7 @@
 use super::text::{ends_a_token, is_hidden};
 use super::{Frame, Marks};
 use crate::encode::{ProcessArgs, ecs, json};
+use crate::model::find;
 use crate::model::flow::{End, Policies, Process, Service, TcpStats};
 use crate::model::{Body, Event, Flow, Origin, Text, ZonePair};
 
@@ -219,12 +220,8 @@ fn of_less<'f>(flow: &'f Flow<'_>, less: Less) -> Flow<'f> {
 
 /// Nothing in it needs a second look: printable ASCII without escapes, and no colon that might end a token.
 fn is_harmless(text: &[u8]) -> bool {
-    let is_odd = |octet: u8| !matches!(octet, b' '..=b'~') | (octet == b'\\');
-    // Without a branch inside, the compiler makes vector instructions of it.
-    let odd = |octets: &[u8]| octets.iter().fold(false, |odd, &octet| odd | is_odd(octet));
-    let (blocks, rest) = text.as_chunks::<64>();
-    let plain = !blocks.iter().fold(odd(rest), |found, block| found | odd(block));
-    plain && [b"F:", b"f:"].into_iter().all(|end| memchr::memmem::find(text, end).is_none())
+    let odd = find::any(text, |octet| !matches!(octet, b' '..=b'~') | (octet == b'\\'));
+    !odd && [b"F:", b"f:"].into_iter().all(|end| memchr::memmem::find(text, end).is_none())
 }
 
 /// Replaces what no record may hold, in valid JSON from `start` to the end. It stays valid JSON, and never grows.

@@ -175,12 +175,15 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn push(&mut self, text: &str) -> &mut Self {
-        let mut rest = text;
-        // Nearly every text is one run.
-        if !self.cut && !text.is_empty() && self.rules.lets_pass(text) {
-            self.put_plain(text.as_bytes());
-            rest = "";
+        if text.is_empty() || self.cut {
+            return self;
         }
+        // Nearly every text is one run.
+        if self.rules.lets_pass(text) {
+            self.put_plain(text.as_bytes());
+            return self;
+        }
+        let mut rest = text;
         while !rest.is_empty() && !self.cut {
             let run = rest.bytes().position(|octet| !self.rules.plain[usize::from(octet)]).unwrap_or(rest.len());
             if run > 0 {

@@ -3,16 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::decode::calico::values::{FromScalar, is_sentinel, leading_index};
-use crate::model::find::find;
+use crate::model::find::{any, find};
 use crate::model::net::Protocol;
 use crate::model::{Action, EndpointType, Labels, Policies, Reporter, Text};
 
 /// True when no byte is a control character or a backslash: then every string ends at the next quote, and is what it says.
 pub fn is_plain(line: &[u8]) -> bool {
-    // Without a branch inside, the compiler makes vector instructions of it.
-    let odd = |bytes: &[u8]| bytes.iter().fold(false, |odd, &byte| odd | (byte < 0x20) | (byte == b'\\'));
-    let (blocks, rest) = line.as_chunks::<64>();
-    !blocks.iter().fold(odd(rest), |found, block| found | odd(block))
+    !any(line, |byte| (byte < 0x20) | (byte == b'\\'))
 }
 
 /// What follows a member.
