@@ -1,6 +1,7 @@
 //! Looking at what is there, and putting what is missing or not as it should be.
 
 use std::io::Write;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 
@@ -9,6 +10,10 @@ use super::objects::{Object, Owner};
 use super::wire::{Answer, Wire};
 use super::{Options, SetupError};
 use crate::net::product::{Kind, Product};
+
+/// How often and how far apart something is put again after somebody else wrote at the same time: 5 s in all.
+const AFTER_CONFLICTS: usize = 20;
+const BETWEEN_CONFLICTS: Duration = Duration::from_millis(250);
 
 /// How many objects were (or in a dry run would be) …
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -194,7 +199,14 @@ async fn send(
     requests: Vec<(Method, String, Option<serde_json::Value>)>,
 ) -> Result<(), SetupError> {
     for (method, path, body) in requests {
-        let answer = wire.send(method.clone(), &path, body.as_ref()).await?;
+        let mut answer = wire.send(method.clone(), &path, body.as_ref()).await?;
+        for _ in 0..AFTER_CONFLICTS {
+            if !(object.shares_a_document() && answer.status == StatusCode::CONFLICT) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_CONFLICTS).await;
+            answer = wire.send(method.clone(), &path, body.as_ref()).await?;
+        }
         if !answer.status.is_success() {
             let denied = matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED);
             let hint = if denied { format!("; grant {}", object.what.right(wire.kind())) } else { String::new() };

@@ -194,6 +194,12 @@ impl Object {
         }
     }
 
+    /// Whether the server keeps all of this kind in one document, so that a write of any other one may meet ours. OpenSearch's
+    /// security plugin answers 409 then, which says nothing of this object.
+    pub fn shares_a_document(&self) -> bool {
+        self.what == What::OpenRole
+    }
+
     /// Whose that part is.
     pub fn owner(&self, installed: &Value) -> Owner {
         let meta = match self.what {

@@ -55,12 +55,13 @@ impl Answer {
         self.status == StatusCode::GONE || bare && self.body["error"].is_string()
     }
 
-    /// `error.type` and reason, for people.
+    /// `error.type` and reason, for people. OpenSearch's security plugin has a `message` instead.
     pub fn error(&self) -> String {
         let error = &self.body["error"];
         let part = |key: &str| error[key].as_str().unwrap_or_default();
+        let bare = || error.as_str().or(self.body["message"].as_str()).unwrap_or_default();
         match (part("type"), part("reason")) {
-            ("", _) => format!("{} {}", self.status, error.as_str().unwrap_or_default()).trim_end().to_owned(),
+            ("", _) => format!("{} {}", self.status, bare()).trim_end().to_owned(),
             (kind, reason) => format!("{}: {kind}: {reason}", self.status.as_u16()),
         }
     }

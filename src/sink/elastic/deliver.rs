@@ -166,8 +166,7 @@ impl Work {
                 Reply::NotSent => self.put_back(part),
                 Reply::AllDown { wait, cause } => {
                     self.put_back(part);
-                    self.show(&Held { why: Hold::Unreachable, detail: cause });
-                    self.ship.pause(wait).await;
+                    self.wait_for_a_host(wait, cause).await;
                 }
                 Reply::NoSecret(error) => {
                     self.put_back(part);
@@ -372,6 +371,15 @@ impl Work {
         self.show(&held);
         let pace = &self.ship.pace;
         self.ship.pause(pace.obey(wish, pace.hold(self.failures))).await;
+    }
+
+    /// Until the next try of one that is down, or until somebody has reached one.
+    async fn wait_for_a_host(&mut self, wait: Duration, cause: String) {
+        self.show(&Held { why: Hold::Unreachable, detail: cause });
+        tokio::select! {
+            () = self.ship.pause(wait) => {}
+            () = self.ship.peer.any_up() => {}
+        }
     }
 
     fn show(&mut self, held: &Held) {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::net::http::{HostError, base};
@@ -20,6 +21,8 @@ pub struct Hosts {
     hosts: Vec<Host>,
     next: AtomicUsize,
     pace: Pace,
+    /// Wakes whoever waits for a host.
+    risen: Notify,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl Hosts {
         let host = |url: &String| Ok(Host { base: base(url)?, health: Mutex::default() });
         let hosts = urls.iter().map(host).collect::<Result<_, HostError>>()?;
         // Nodes that start together do not all begin with the first host.
-        Ok(Self { hosts, next: AtomicUsize::new(fastrand::usize(..urls.len())), pace })
+        Ok(Self { hosts, next: AtomicUsize::new(fastrand::usize(..urls.len())), pace, risen: Notify::new() })
     }
 
     pub fn base(&self, host: usize) -> &str {
@@ -82,23 +85,41 @@ impl Hosts {
         Pick::Wait(soonest)
     }
 
+    /// Ends as soon as a host is up. Without it, all that met a host's absence would sleep on for as long as they were told,
+    /// though one of them has found it back.
+    pub async fn any_up(&self) {
+        loop {
+            let mut risen = std::pin::pin!(self.risen.notified());
+            risen.as_mut().enable();
+            if (0..self.hosts.len()).any(|host| self.health(host).until.is_none()) {
+                return;
+            }
+            risen.await;
+        }
+    }
+
     pub fn up(&self, host: usize) {
-        let mut health = self.health(host);
-        *health = Health { spent: health.spent.saturating_sub(1), ..Health::default() };
+        let spent = self.health(host).spent.saturating_sub(1);
+        self.reached(host, Health { spent, ..Health::default() });
+    }
+
+    fn reached(&self, host: usize, now: Health) {
+        let was = std::mem::replace(&mut *self.health(host), now);
+        if was.until.is_some() {
+            self.risen.notify_waiters();
+        }
     }
 
     /// It answered, but did not do what it was asked.
     pub fn strained(&self, host: usize) {
         let others = (0..self.hosts.len()).any(|other| other != host && self.health(other).until.is_none());
-        let spent = {
-            let mut health = self.health(host);
-            health.spent = (health.spent + 1).min(BUDGET);
-            health.spent
-        };
+        let Health { failures, spent, .. } = *self.health(host);
+        let spent = (spent + 1).min(BUDGET);
         if others && spent >= BUDGET {
+            self.health(host).spent = spent;
             self.down(host);
         } else {
-            self.health(host).until = None;
+            self.reached(host, Health { failures, spent, until: None });
         }
     }
 
@@ -152,6 +173,24 @@ mod tests {
         assert!(matches!(hosts.pick(), Pick::Wait(wait) if wait <= Pace::default().retry_max));
         hosts.up(0);
         assert_eq!((hosts.pick(), hosts.pick()), (Pick::Host(0), Pick::Host(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_host_goes_on_when_one_is_up() {
+        let hosts = std::sync::Arc::new(hosts(2));
+        (0..40).for_each(|_| [0, 1].iter().for_each(|host| hosts.down(*host)));
+        let began = Instant::now();
+        let waiting: Vec<_> =
+            (0..3).map(|_| hosts.clone()).map(|hosts| tokio::spawn(async move { hosts.any_up().await })).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(waiting.iter().all(|task| !task.is_finished()), "none is up");
+        hosts.down(0);
+        hosts.strained(1);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        hosts.any_up().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(1), "it answered, if in vain");
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,6 +120,11 @@ impl Peer {
         self.timeout
     }
 
+    /// Ends as soon as one of its hosts is up.
+    pub async fn any_up(&self) {
+        self.hosts.any_up().await;
+    }
+
     /// Finds out who answers, as far as they tell.
     pub async fn meet(&self) -> Result<(), Unanswered> {
         if self.asked.load(Ordering::Relaxed) >= ROOT_TRIES {

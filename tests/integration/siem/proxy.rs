@@ -38,8 +38,8 @@ impl Proxy {
                 let (up, down) = (mode.clone(), mode.clone());
                 let forgotten = Arc::new(AtomicBool::new(false));
                 let forgotten_too = forgotten.clone();
-                std::thread::spawn(move || pass(client, server, &up, &forgotten));
-                std::thread::spawn(move || pass(twins.1, twins.0, &down, &forgotten_too));
+                std::thread::spawn(move || pass(client, server, Towards::Receiver, &up, &forgotten));
+                std::thread::spawn(move || pass(twins.1, twins.0, Towards::Agent, &down, &forgotten_too));
             }
         });
         proxy
@@ -58,15 +58,26 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8, forgotten: &AtomicBool) {
+#[derive(Clone, Copy)]
+enum Towards {
+    Receiver,
+    Agent,
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, towards: Towards, mode: &AtomicU8, forgotten: &AtomicBool) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         match mode.load(Relaxed) {
             mode if mode == Mode::Forget as u8 => {
                 forgotten.store(true, Relaxed);
-                // The receiver has lost us; that its side is over must not reach the agent either.
-                let _ = to.shutdown(Shutdown::Both);
-                std::mem::forget(from);
+                // The receiver has lost us; that its side is over must not reach the agent. An answer that was on its way
+                // when the mode was set comes by here too.
+                let (receiver, agent) = match towards {
+                    Towards::Receiver => (&to, from),
+                    Towards::Agent => (&from, to),
+                };
+                let _ = receiver.shutdown(Shutdown::Both);
+                std::mem::forget(agent);
                 return;
             }
             mode if mode == Mode::Trickle as u8 => std::thread::sleep(Duration::from_millis(10)),

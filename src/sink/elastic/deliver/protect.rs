@@ -109,10 +109,7 @@ impl Work {
     async fn put_off(&mut self, ask: Ask) {
         match ask {
             Ask::Hold(held) => self.hold(held, None).await,
-            Ask::Unanswered(Unanswered::AllDown { wait, cause }) => {
-                self.show(&Held { why: Hold::Unreachable, detail: cause });
-                self.ship.pause(wait).await;
-            }
+            Ask::Unanswered(Unanswered::AllDown { wait, cause }) => self.wait_for_a_host(wait, cause).await,
             Ask::Unanswered(Unanswered::NoSecret(error)) => {
                 self.hold(Held { why: Hold::NoSecret, detail: error.to_string() }, None).await;
             }
