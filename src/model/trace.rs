@@ -128,6 +128,34 @@ impl<'a> Hit<'a> {
     /// `None` for text that is no policy string: other than four or five parts, an index that is no number, an action
     /// that is not `allow`, `deny` or `pass`. A rule index that is no number is taken for none.
     pub fn parse(raw: &'a str) -> Option<Self> {
+        Parts::of(raw).map(Self::of)
+    }
+
+    fn of(Parts { raw, index, tier, name, action, rule }: Parts<'a>) -> Self {
+        let NamePart { kind, namespace, policy } = NamePart::parse(tier, name);
+        let (rule_index, staged) = (rule.parse().ok(), kind.is_staged());
+        Self { index, tier, kind, namespace, name, policy, action, rule_index, staged, raw }
+    }
+
+    /// The tier's default action decided, not a rule: [`Hit::policy`] means nothing then.
+    pub fn is_end_of_tier(&self) -> bool {
+        self.kind == PolicyKind::EndOfTier || self.rule_index == Some(END_OF_TIER)
+    }
+}
+
+/// A policy string cut at its bars.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    raw: &'a str,
+    index: u32,
+    tier: &'a str,
+    name: &'a str,
+    action: HitAction,
+    rule: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(raw: &'a str) -> Option<Self> {
         let (index, rest) = cut::<b'|'>(raw)?;
         let (tier, rest) = cut::<b'|'>(rest)?;
         let (name, rest) = cut::<b'|'>(rest)?;
@@ -135,25 +163,12 @@ impl<'a> Hit<'a> {
         if cut::<b'|'>(rule).is_some() {
             return None;
         }
-        let rule_index = rule.parse().ok();
-        let NamePart { kind, namespace, policy } = NamePart::parse(tier, name);
-        Some(Self {
-            index: number(index)?,
-            tier,
-            kind,
-            namespace,
-            name,
-            policy,
-            action: HitAction::parse(action)?,
-            rule_index,
-            staged: kind.is_staged(),
-            raw,
-        })
+        Some(Self { raw, index: number(index)?, tier, name, action: HitAction::parse(action)?, rule })
     }
 
-    /// The tier's default action decided, not a rule: [`Hit::policy`] means nothing then.
-    pub fn is_end_of_tier(&self) -> bool {
-        self.kind == PolicyKind::EndOfTier || self.rule_index == Some(END_OF_TIER)
+    /// As [`Hit::staged`]; nothing without a colon is.
+    fn is_staged(&self) -> bool {
+        cut::<b':'>(self.name).is_some() && NamePart::parse(self.tier, self.name).kind.is_staged()
     }
 }
 
@@ -257,6 +272,15 @@ impl Flow<'_> {
     /// The hit that decided: the last enforced `allow` or `deny`. Logs without `enforced_policies` have it among
     /// `all_policies`, staged ones left out; a flow that was only forwarded has it among `transit_policies`.
     pub fn deciding(&self) -> Option<Hit<'_>> {
+        self.decision().map(Hit::of)
+    }
+
+    /// The string of that hit.
+    pub fn decided_by(&self) -> Option<&str> {
+        self.decision().map(|parts| parts.raw)
+    }
+
+    fn decision(&self) -> Option<Parts<'_>> {
         let lists = [&self.policies.enforced, &self.policies.all, &self.policies.transit];
         lists.into_iter().find_map(|list| last_decision(list))
     }
@@ -271,13 +295,13 @@ impl Flow<'_> {
 }
 
 /// Lists are in order, as a rule: seen from the end, what follows the first decision need not be read.
-fn last_decision<'f>(list: &'f [Text<'_>]) -> Option<Hit<'f>> {
-    let mut last: Option<Hit<'_>> = None;
+fn last_decision<'f>(list: &'f [Text<'_>]) -> Option<Parts<'f>> {
+    let mut last: Option<Parts<'_>> = None;
     for raw in list.iter().rev() {
         if last.is_some_and(|last| index_of(raw).is_none_or(|index| index <= last.index)) {
             continue;
         }
-        last = Hit::parse(raw).filter(|hit| !hit.staged && hit.action != HitAction::Pass).or(last);
+        last = Parts::of(raw).filter(|parts| parts.action != HitAction::Pass && !parts.is_staged()).or(last);
     }
     last
 }

@@ -13,7 +13,7 @@ use crate::model::flow::{End, Policies};
 /// What the hash takes, and no more.
 const SECRET: usize = 192;
 
-/// Flows of the open batch: everything but the trace → the first trace.
+/// Flows of the open batch: everything that tells them apart → the first trace.
 #[derive(Debug)]
 pub struct Seen {
     flows: HashMap<u128, u128>,
@@ -34,7 +34,7 @@ impl Seen {
     /// two flows' and both stay.
     pub fn is_another_trace(&mut self, flow: &Flow<'_>) -> bool {
         let trace = self.number(|text| trace(&flow.policies, text));
-        let flow = self.number(|text| all_but_trace(flow, text));
+        let flow = self.number(|text| identity(flow, text));
         *self.flows.entry(flow).or_insert(trace) != trace
     }
 
@@ -67,7 +67,9 @@ fn trace(policies: &Policies<'_>, h: &mut Text) {
     (&policies.enforced, &policies.all, &policies.pending, &policies.transit).hash(h);
 }
 
-fn all_but_trace(flow: &Flow<'_>, h: &mut Text) {
+/// What Calico tells flows apart by, and the counters. Labels go by the name of their end: they are most of a flow's text, and
+/// tell nothing more.
+fn identity(flow: &Flow<'_>, h: &mut Text) {
     (flow.start_time, flow.end_time, flow.protocol, flow.action, flow.reporter).hash(h);
     end(&flow.source, h);
     end(&flow.dest, h);
@@ -80,5 +82,5 @@ fn all_but_trace(flow: &Flow<'_>, h: &mut Text) {
 }
 
 fn end(end: &End<'_>, h: &mut Text) {
-    (end.ip, end.port, &end.name, &end.name_aggr, &end.namespace, end.kind, &end.labels).hash(h);
+    (end.ip, end.port, &end.name, &end.name_aggr, &end.namespace, end.kind).hash(h);
 }

@@ -45,11 +45,18 @@ impl Cache {
         let number = xxh3_128_with_seed(&self.text, self.seed);
         let places = &mut self.places;
         self.looks.entry(number).or_insert_with(|| {
-            let look = table.index.look(&table.matchers, subject);
+            let look = unseen(table, subject);
             *places += look.mixed.len();
             look
         })
     }
+}
+
+/// Apart from the way that nearly all flows go.
+#[cold]
+#[inline(never)]
+fn unseen(table: &Table, subject: &Subject<'_>) -> Look {
+    table.index.look(&table.matchers, subject)
 }
 
 /// Ends in UTF-8 and so never in a text.

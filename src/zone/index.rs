@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::address::{Nets, is_public};
 use super::matcher::{Key, Kind, Matcher, Ranges, Subject};
+use super::named::Named;
 
 /// Place of a matcher in the table: the lowest one that takes an end decides.
 pub(super) type Place = u32;
@@ -18,9 +19,9 @@ pub(super) const NONE: Place = Place::MAX;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Matchers by name, ascending; for ends without an address also those by address, which then go by a name.
-    by_name: Vec<Place>,
-    by_name_or_address: Vec<Place>,
+    by_name: Named,
+    /// Matchers by address that can take ends without one, which then go by a name.
+    without_address: Vec<Place>,
     mixed: Vec<Place>,
     /// Matchers by address for ends that are no pods, and for all ends (`pods: true`).
     outside: Addresses,
@@ -56,14 +57,15 @@ impl Index {
     pub fn new(matchers: &[Matcher]) -> Self {
         let mut index = Self::default();
         let (mut outside, mut pods) = (Gathered::default(), Gathered::default());
-        for (matcher, place) in matchers.iter().zip(0..) {
+        let placed = || matchers.iter().zip(0..);
+        index.by_name = Named::new(placed().filter(|(matcher, _)| matches!(sort(matcher), Sort::Name)));
+        for (matcher, place) in placed() {
             match sort(matcher) {
-                Sort::Name => {
-                    index.by_name.push(place);
-                    index.by_name_or_address.push(place);
-                }
+                Sort::Name => {}
                 Sort::Address(key) => {
-                    index.by_name_or_address.push(place);
+                    if key.can_hold_without_address() {
+                        index.without_address.push(place);
+                    }
                     outside.add(key, place);
                     if matcher.pods {
                         pods.add(key, place);
@@ -77,8 +79,11 @@ impl Index {
     }
 
     pub fn look(&self, matchers: &[Matcher], subject: &Subject<'_>) -> Look {
-        let named = if subject.ip.is_some() { &self.by_name } else { &self.by_name_or_address };
-        let first = named.iter().copied().find(|place| matchers[*place as usize].matches(subject)).unwrap_or(NONE);
+        let mut first = self.by_name.first(matchers, subject);
+        if subject.ip.is_none() {
+            let mut earlier = self.without_address.iter().copied().take_while(|place| *place < first);
+            first = earlier.find(|place| matchers[*place as usize].matches(subject)).unwrap_or(first);
+        }
         let earlier = self.mixed.iter().copied().take_while(|place| *place < first);
         let mixed = earlier.filter(|place| matchers[*place as usize].may_match(subject)).collect();
         Look { first, mixed }
@@ -249,6 +254,13 @@ impl Key {
     /// Asks what differs between ends that look alike.
     fn is_of_one_flow(&self) -> bool {
         matches!(self, Self::Cidr(_) | Self::Public(_) | Self::Domain(_))
+    }
+
+    fn can_hold_without_address(&self) -> bool {
+        match self {
+            Self::Cidr(ranges) => ranges.nets.has_everything(),
+            _ => true,
+        }
     }
 }
 

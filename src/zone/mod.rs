@@ -17,6 +17,7 @@ mod file;
 mod glob;
 mod index;
 mod matcher;
+mod named;
 mod reach;
 mod rules;
 pub mod selector;

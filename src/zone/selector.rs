@@ -57,6 +57,11 @@ impl Label {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Where a table's [`View`] has its value.
+    pub(super) fn slot(&self) -> Option<usize> {
+        (self.slot != NO_SLOT).then_some(self.slot.into())
+    }
 }
 
 impl Selector {
@@ -76,6 +81,16 @@ impl Selector {
             Self::Not(inner) => !inner.holds(view),
             Self::And(all) => all.iter().all(|part| part.holds(view)),
             Self::Or(any) => any.iter().any(|part| part.holds(view)),
+        }
+    }
+
+    /// A label and values of which it must have one for this to hold; there may be others that it needs as well.
+    pub(super) fn needs(&self) -> Option<(&Label, &[Box<str>])> {
+        match self {
+            Self::Compare(label, Comparison::Equal, text) => Some((label, std::slice::from_ref(text))),
+            Self::In(label, texts) => Some((label, texts)),
+            Self::And(parts) => parts.iter().find_map(Self::needs),
+            _ => None,
         }
     }
 
@@ -157,7 +172,12 @@ impl<'a> View<'a> {
 
     /// What the end has under each label that the table asks for; `None` when those are too many to be looked up at once.
     pub fn all_found(&self) -> Option<&[Option<&'a str>]> {
-        (!self.crowded).then(|| &self.found[..self.slots])
+        (!self.crowded).then(|| self.found())
+    }
+
+    /// What it has under the first of them, by slot.
+    pub fn found(&self) -> &[Option<&'a str>] {
+        &self.found[..self.slots]
     }
 
     #[inline]

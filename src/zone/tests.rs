@@ -340,7 +340,9 @@ mod properties {
             }),
             2 => any::<bool>().prop_map(|public| format!("public: {public}")),
             3 => select(&["shop", "shop*", "*", "pay", "*-eu", "l?dger"][..]).prop_map(|name| format!("namespace: \"{name}\"")),
-            3 => select(&["app == 'a'", "app != 'a'", "has(tier)", "all()", "!has(app)", "tier in {'x', 'y'}"][..])
+            3 => select(&["app == 'a'", "app != 'a'", "has(tier)", "all()", "!has(app)", "tier in {'x', 'y'}",
+                "app == 'a' && has(tier)", "has(tier) && app in {'x', 'a', 'a'}", "tier in {'x'} || app == 'a'", "!(app == 'a')",
+                "projectcalico.org/namespace == 'shop'"][..])
                 .prop_map(|text| format!("labels: \"{text}\"")),
             1 => Just("hostEndpoint: \"has(app)\"".to_owned()),
             1 => select(&["acme", "partners/acme", "*"][..]).prop_map(|name| format!("networkSet: \"{name}\"")),

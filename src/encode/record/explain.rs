@@ -43,7 +43,7 @@ impl Listener {
 }
 
 impl Tell for Listener {
-    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
+    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str> + Clone) {
         let value = pieces.into_iter().collect();
         self.hear(field, value);
     }

@@ -229,7 +229,7 @@ impl Default for Members {
 }
 
 impl Tell for Members {
-    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
+    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str> + Clone) {
         let text: String = pieces.into_iter().collect();
         self.0[field as usize] = Some(json::cut(&text, field.spec().cut).to_owned()).filter(|text| !text.is_empty());
     }

@@ -13,7 +13,7 @@ use crate::model::{Body, EndpointType, Event, Flow, Reporter, ZonePair};
 /// Takes facts in the order of [`Field`]. An absent or empty value leaves no fact.
 pub trait Tell {
     /// A text of several pieces.
-    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>);
+    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str> + Clone);
     fn number(&mut self, field: Field, value: Option<u64>);
     fn address(&mut self, field: Field, value: IpAddr);
 
@@ -22,16 +22,21 @@ pub trait Tell {
             self.join(field, [value]);
         }
     }
+
+    /// A word that we chose, not the log: letters, digits, `:`, `.`, `_` and `-`, none of them a receiver's token.
+    fn word(&mut self, field: Field, value: Option<&str>) {
+        self.text(field, value);
+    }
 }
 
 /// Tells a flow. Aggregated flows, which have no addresses, are ordinary: rule, workloads, zones and counters carry them.
 pub(super) fn flow(to: &mut impl Tell, event: &Event<'_>, flow: &Flow<'_>, class: &Class, args: ProcessArgs) {
     times(to, event, flow);
-    to.text(Field::Action, class.act);
-    to.text(Field::Outcome, class.outcome);
+    to.word(Field::Action, class.act);
+    to.word(Field::Outcome, class.outcome);
     addresses(to, flow);
     counters(to, flow);
-    to.text(Field::Reason, class.reason);
+    to.word(Field::Reason, class.reason);
     names(to, flow);
     process(to, flow, args);
     origin(to, event, class);
@@ -94,9 +99,9 @@ fn protocol(to: &mut impl Tell, protocol: Protocol) {
             let upper = &mut upper[..keyword.len()];
             upper.copy_from_slice(keyword);
             upper.make_ascii_uppercase();
-            to.text(Field::Protocol, std::str::from_utf8(upper).ok());
+            to.word(Field::Protocol, std::str::from_utf8(upper).ok());
         }
-        _ => to.text(Field::Protocol, Some(itoa::Buffer::new().format(protocol.0))),
+        _ => to.word(Field::Protocol, Some(itoa::Buffer::new().format(protocol.0))),
     }
 }
 
@@ -158,14 +163,14 @@ fn process(to: &mut impl Tell, flow: &Flow<'_>, args: ProcessArgs) {
 
 fn origin(to: &mut impl Tell, event: &Event<'_>, class: &Class) {
     let origin = &event.origin;
-    to.text(Field::Category, Some(class.category));
+    to.word(Field::Category, Some(class.category));
     to.text(Field::Node, Some(origin.node));
     to.join(Field::Sensor, [origin.cluster, "/", origin.node]);
-    to.text(Field::Id, Some(origin.id.as_str()));
+    to.word(Field::Id, Some(origin.id.as_str()));
 }
 
 fn context(to: &mut impl Tell, event: &Event<'_>, flow: &Flow<'_>) {
-    to.text(Field::Rule, flow.deciding().map(|hit| without_index(hit.raw)));
+    to.text(Field::Rule, flow.decided_by().map(without_index));
     to.join(Field::SourceWorkload, workload(&flow.source));
     to.join(Field::DestinationWorkload, workload(&flow.dest));
     let zones = zones(event);

@@ -82,6 +82,8 @@ pub(crate) struct Rules {
     plain: [bool; 256],
     /// Of `!` to `~`; repeated where there are fewer.
     special: [u8; SPECIAL],
+    /// Letters, digits, `:`, `.`, `_` and `-` may stand as they are; a colon where it ends no token.
+    pub(crate) words: bool,
 }
 
 /// Printable octets that a style looks at, at most: a colon and three of its own.
@@ -90,17 +92,22 @@ const SPECIAL: usize = 4;
 impl Rules {
     pub(crate) const fn new(style: Style) -> Self {
         let mut plain = [false; 256];
-        let (mut special, mut found) = ([b':'; SPECIAL], 0);
+        let (mut special, mut found, mut words) = ([b':'; SPECIAL], 0, true);
         let mut octet = 0;
         while octet < 256 {
             plain[octet] = style.is_plain(octet as u8);
+            words &=
+                plain[octet] || !(octet as u8).is_ascii_alphanumeric() && !matches!(octet as u8, b'.' | b'_' | b'-');
             if !plain[octet] && is_printable(octet as u8) {
                 special[found] = octet as u8;
                 found += 1;
             }
             octet += 1;
         }
-        Self { style, plain, special }
+        if let Style::LeefValue { delimiter: b':' } = style {
+            words = false;
+        }
+        Self { style, plain, special, words }
     }
 
     /// Whether all of a text may stand as it is. By its length, it is looked at as a first and a last piece that may

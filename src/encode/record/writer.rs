@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::field::{COUNT, DROP_ORDER, FIELDS, Field};
 use super::layout::Layout;
 use super::tell::Tell;
-use super::text::Writer;
+use super::text::{Writer, ends_a_token};
 use crate::encode::octets;
 
 #[derive(Debug)]
@@ -104,6 +104,30 @@ impl<'a> Record<'a> {
         Some(start)
     }
 
+    /// Nearly all: pieces that may stand as they are, and whole up to `limit`. False: one does not, some may be written.
+    #[inline]
+    fn put_as_they_are<'t>(&mut self, pieces: impl IntoIterator<Item = &'t str>, limit: usize) -> bool {
+        let (start, rules) = (self.out.len(), &self.layout.rules);
+        for piece in pieces {
+            let colon = || piece == ":" && rules.words && !ends_a_token(&self.out[start..]);
+            if !(rules.lets_pass(piece) || colon()) || self.out.len() + piece.len() > limit {
+                return false;
+            }
+            octets::put(self.out, piece.as_bytes());
+        }
+        true
+    }
+
+    fn put_looked_at<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
+        let mut writer = Writer::new(self.out, &self.layout.rules, field.spec().cut);
+        for piece in pieces {
+            writer.push(piece);
+        }
+        let written = writer.finish();
+        self.cut |= written.cut;
+        self.sanitised |= written.sanitised;
+    }
+
     #[inline]
     fn close(&mut self, field: Field, start: usize) {
         if !self.layout.suffix.is_empty() {
@@ -113,33 +137,40 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What [`Tell::word`] is given.
+fn is_word(text: &str) -> bool {
+    let colons = text.match_indices(':').all(|(at, _)| !ends_a_token(&text.as_bytes()[..at]));
+    colons && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b':' | b'.' | b'_' | b'-'))
+}
+
 impl Tell for Record<'_> {
     fn text(&mut self, field: Field, value: Option<&str>) {
-        match value {
-            // Nearly all: what may stand as it is, and whole.
-            Some(text) if text.len() <= field.spec().cut && self.layout.rules.lets_pass(text) => {
-                if !text.is_empty()
-                    && let Some(start) = self.open(field)
-                {
-                    octets::put(self.out, text.as_bytes());
-                    self.close(field, start);
-                }
-            }
-            Some(text) => self.join(field, [text]),
-            None => {}
+        if let Some(text) = value {
+            self.join(field, [text]);
         }
     }
 
-    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str>) {
-        let Some(start) = self.open(field) else { return };
-        let mut writer = Writer::new(self.out, &self.layout.rules, field.spec().cut);
-        for piece in pieces {
-            writer.push(piece);
+    fn word(&mut self, field: Field, value: Option<&str>) {
+        match value {
+            Some(word) if self.layout.rules.words && !word.is_empty() => {
+                debug_assert!(is_word(word) && word.len() <= field.spec().cut, "{word}");
+                if let Some(start) = self.open(field) {
+                    octets::put(self.out, word.as_bytes());
+                    self.close(field, start);
+                }
+            }
+            _ => self.text(field, value),
         }
-        let written = writer.finish();
-        self.cut |= written.cut;
-        self.sanitised |= written.sanitised;
-        if written.empty {
+    }
+
+    fn join<'t>(&mut self, field: Field, pieces: impl IntoIterator<Item = &'t str> + Clone) {
+        let Some(start) = self.open(field) else { return };
+        let value = self.out.len();
+        if !self.put_as_they_are(pieces.clone(), value + field.spec().cut) {
+            self.out.truncate(value);
+            self.put_looked_at(field, pieces);
+        }
+        if self.out.len() == value {
             self.out.truncate(start);
         } else {
             self.close(field, start);
@@ -159,6 +190,26 @@ impl Tell for Record<'_> {
         if let Some(start) = self.open(field) {
             octets::address(self.out, value);
             self.close(field, start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::class::CLASSES;
+    use super::*;
+    use crate::model::net::Protocol;
+
+    #[test]
+    fn what_we_chose_are_words() {
+        let keywords = (0..=255).filter_map(|number| Protocol(number).keyword());
+        let of_classes =
+            CLASSES.iter().flat_map(|class| [class.act, class.outcome, class.reason, Some(class.category)]);
+        for word in keywords.chain(of_classes.flatten()) {
+            assert!(is_word(word) && is_word(&word.to_ascii_uppercase()), "{word}");
+        }
+        for text in ["", "a b", "a=b", "a|b", "CEF:0", "a.leef:1", "é"] {
+            assert_eq!(is_word(text), text.is_empty(), "{text}");
         }
     }
 }

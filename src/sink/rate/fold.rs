@@ -104,7 +104,7 @@ impl Folded {
         if mine.dest_domains.first().map(AsRef::as_ref) != flow.dest_domains.first().map(AsRef::as_ref) {
             mine.dest_domains.clear();
         }
-        let deciding = flow.deciding().map(|hit| hit.raw);
+        let deciding = flow.decided_by();
         if mine.policies.enforced.first().map(AsRef::as_ref) != deciding {
             mine.policies.enforced.clear();
         }
@@ -166,7 +166,7 @@ fn own(flow: &Flow<'_>) -> Flow<'static> {
         protocol: flow.protocol,
         action: flow.action,
         reporter: flow.reporter,
-        policies: Policies { enforced: one(flow.deciding().map(|hit| hit.raw)), ..Policies::default() },
+        policies: Policies { enforced: one(flow.decided_by()), ..Policies::default() },
         bytes_in: flow.bytes_in,
         bytes_out: flow.bytes_out,
         packets_in: flow.packets_in,
