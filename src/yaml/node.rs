@@ -179,6 +179,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
+        items.shrink_to_fit();
         Ok(Value::List(items))
     }
 
@@ -187,6 +188,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some((key, node)) = access.next_entry::<Spanned<String>, Node>()? {
             entries.push(Entry { key: key.value, place: key.referenced.into(), node });
         }
+        // A zone file has ten thousands of mappings with one key, and room for four in each.
+        entries.shrink_to_fit();
         Ok(Value::Map(entries))
     }
 }

@@ -40,17 +40,16 @@ class Bench:
         subprocess.run([sys.executable, HERE / "gen_flows.py", str(args.lines), plain], check=True)
         self.plain = plain.read_bytes().splitlines(keepends=True)
 
-    def once(self, files, options=(), configuration=None, sink_options=""):
-        """Reads lists of lines, a file each, to the end; CPU-seconds, peak MiB and seconds by the clock."""
+    def once(self, files, options=(), elasticsearch=None, sink_options=""):
+        """Reads lists of lines, a file each, to the end; CPU-seconds, peak MiB and seconds by the clock. `elasticsearch`: keys of
+        its sink."""
         self.count += 1
         place = self.folder / str(self.count)
         (place / "logs").mkdir(parents=True)
         for number, lines in enumerate(files):
             (place / f"logs/flows{number:05}.log").write_bytes(b"".join(lines))
         self.args.sink_options, self.args.agent_options = sink_options, list(options)
-        if configuration is not None:
-            (place / "tidegate.yaml").write_text(json.dumps(configuration))
-            self.args.agent_options += ["-c", place / "tidegate.yaml"]
+        self.args.elasticsearch = elasticsearch or {}
         sink = run.Sink(self.args)
         try:
             began = time.monotonic()
@@ -162,7 +161,7 @@ def in_flight(bench):
     rows = []
     for mib in (1, 2, 4, 8, 16):
         elasticsearch = {"in_flight": f"{mib}MiB"}
-        cpu, peak, seconds = bench.once([bench.plain], configuration={"sinks": {"elasticsearch": elasticsearch}},
+        cpu, peak, seconds = bench.once([bench.plain], elasticsearch=elasticsearch,
                                         sink_options="--latency-ms 200")
         rows.append((mib, f"{cpu / len(bench.plain) * 1e6:.1f}", f"{peak:.1f}", f"{len(bench.plain) / seconds:,.0f}"))
     table("In flight, answers after 200 ms", ("MiB at most", "CPU µs a line", "peak MiB", "flows a second"), rows)

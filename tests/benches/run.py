@@ -40,7 +40,7 @@ def new_parser(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, default=BUILD / "release/tidegate")
     parser.add_argument("--sink", type=pathlib.Path, default=BUILD / "release/examples/bulk_sink")
-    parser.set_defaults(tls=False, siem=False)
+    parser.set_defaults(tls=False, siem=False, elasticsearch={})
     return parser
 
 
@@ -119,7 +119,7 @@ class Agent:
 
     def __init__(self, args, data, sink, siem_url, state):
         tls = {"tls": {"ca_file": str(args.certificates / "ca.pem")}} if args.tls else {}
-        sinks = {"elasticsearch": {"hosts": [sink.documents], **tls}}
+        sinks = {"elasticsearch": {"hosts": [sink.documents], **tls, **args.elasticsearch}}
         if siem_url:
             (state / "zones.yaml").write_text(ZONES)
             sinks["siem"] = [{"name": "bench", "url": siem_url, **tls}]
