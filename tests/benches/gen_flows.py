@@ -72,13 +72,13 @@ def world(rng):
     return f"{rng.randint(11, 220)}.{rng.randint(0, 255)}.{rng.randint(0, 255)}.{rng.randint(1, 254)}"
 
 
-def make_flow(rng, pods, number):
+def make_flow(rng, pods, number, later):
     # The order of the draws is part of the output: a draw moved is another file.
     source, dest = rng.choice(pods), rng.choice(pods)
     outside = rng.random() < 0.15
     action = "deny" if rng.random() < 0.06 else "allow"
     reporter = "src" if rng.random() < 0.5 else "dst"
-    start = FIRST_START + number // LINES_A_SECOND
+    start = FIRST_START + later + number // LINES_A_SECOND
     policies = make_policies(rng, number, dest, action)
     flows, packets_in, packets_out = rng.randint(1, 40), rng.randint(1, 4000), rng.randint(1, 4000)
     tcp = dest["port"] != 53
@@ -117,7 +117,7 @@ def write(out, args):
     rng = random.Random(args.seed)
     pods = [make_pod(rng, number) for number in range(POD_COUNT)]
     for number in range(args.lines):
-        flow = make_flow(rng, pods, number)
+        flow = make_flow(rng, pods, number, args.later)
         flow.update(AGGREGATED[args.level])
         if args.seq:
             flow["bench_seq"] = number
@@ -129,6 +129,7 @@ def main():
     parser.add_argument("lines", type=int, metavar="LINES")
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--seed", type=int, default=7, help="another seed is another node (default 7)")
+    parser.add_argument("--later", type=int, default=0, metavar="SECONDS", help="everything happens so much later (default 0)")
     parser.add_argument("--seq", action="store_true", help='add "bench_seq":N, which bulk_sink --seq looks for')
     parser.add_argument("--level", type=int, choices=AGGREGATED, default=0, help="aggregation level (default 0)")
     args = parser.parse_args()

@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import gen_flows
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 # What the small test server lacks, and what stands in for it (as tests/integration/support/reduce.rs).
 TYPES = {"constant_keyword": "keyword", "match_only_text": "text", "wildcard": "keyword", "scaled_float": "double", "version": "keyword"}
@@ -47,7 +49,7 @@ def compare(a, kind, server):
     streams = {"automatic": "logs-calico.flow-bench_automatic", "ours": "logs-calico.flow-bench_ours"}
     rates, lines = {name: [] for name in streams}, 0
     for number in range(a.rounds):
-        batches = mixed([flows(a, number * a.nodes + node) for node in range(a.nodes)], a.batch)
+        batches = mixed([flows(a, number, node) for node in range(a.nodes)], a.batch)
         lines += sum(map(len, batches))
         # The kind that comes first changes, so that warming up favours neither.
         for name in sorted(streams, reverse=number % 2 == 1):
@@ -67,11 +69,14 @@ def compare(a, kind, server):
     }
 
 
-def flows(a, seed):
-    """(id, document) of new flows of one node, as its agent makes them."""
+def flows(a, number, node):
+    """(id, document) of new flows of one node, as its agent makes them: those of a round happen after all of the round before,
+    as ids begin with the event's time and a server is quicker to see that one is new where it is the latest."""
+    seed, lines = number * a.nodes + node, a.lines // a.nodes
+    later = number * (lines // gen_flows.LINES_A_SECOND + 1)
     with tempfile.NamedTemporaryFile() as raw:
-        run([sys.executable, ROOT / "tests/benches/gen_flows.py", a.lines // a.nodes, raw.name, "--seed", seed])
-        text = subprocess.run([a.agent, "convert", "--to", "ecs", "--node", f"node-{seed}"], stdin=open(raw.name, "rb"),
+        run([sys.executable, ROOT / "tests/benches/gen_flows.py", lines, raw.name, "--seed", seed, "--later", later])
+        text = subprocess.run([a.agent, "convert", "--to", "ecs", "--node", f"node-{node}"], stdin=open(raw.name, "rb"),
                               check=True, capture_output=True).stdout
     return [(json.loads(line)["event"]["id"], line) for line in text.splitlines()]
 
