@@ -57,11 +57,10 @@ impl Index {
     pub fn new(matchers: &[Matcher]) -> Self {
         let mut index = Self::default();
         let (mut outside, mut pods) = (Gathered::default(), Gathered::default());
-        let placed = || matchers.iter().zip(0..);
-        index.by_name = Named::new(placed().filter(|(matcher, _)| matches!(sort(matcher), Sort::Name)));
-        for (matcher, place) in placed() {
+        let mut by_name = Vec::new();
+        for (matcher, place) in matchers.iter().zip(0..) {
             match sort(matcher) {
-                Sort::Name => {}
+                Sort::Name => by_name.push((matcher, place)),
                 Sort::Address(key) => {
                     if key.can_hold_without_address() {
                         index.without_address.push(place);
@@ -74,6 +73,7 @@ impl Index {
                 Sort::Mixed => index.mixed.push(place),
             }
         }
+        index.by_name = Named::new(by_name);
         (index.outside, index.pods) = (outside.addresses(), pods.addresses());
         index
     }
@@ -81,8 +81,7 @@ impl Index {
     pub fn look(&self, matchers: &[Matcher], subject: &Subject<'_>) -> Look {
         let mut first = self.by_name.first(matchers, subject);
         if subject.ip.is_none() {
-            let mut earlier = self.without_address.iter().copied().take_while(|place| *place < first);
-            first = earlier.find(|place| matchers[*place as usize].matches(subject)).unwrap_or(first);
+            first = first_before(first, self.without_address.iter().copied(), matchers, subject);
         }
         let earlier = self.mixed.iter().copied().take_while(|place| *place < first);
         let mixed = earlier.filter(|place| matchers[*place as usize].may_match(subject)).collect();
@@ -94,9 +93,20 @@ impl Index {
         let addresses = if subject.kind.is_pod() { &self.pods } else { &self.outside };
         let by_address = subject.ip.map_or(NONE, |ip| addresses.first(ip));
         let best = look.first.min(by_address);
-        let mut earlier = look.mixed.iter().copied().take_while(|place| *place < best);
-        earlier.find(|place| matchers[*place as usize].matches(subject)).unwrap_or(best)
+        first_before(best, look.mixed.iter().copied(), matchers, subject)
     }
+}
+
+/// The first of these places, which ascend, whose matcher takes the end, if it lies before `best`; else `best`.
+#[inline]
+pub(super) fn first_before(
+    best: Place,
+    places: impl Iterator<Item = Place>,
+    matchers: &[Matcher],
+    subject: &Subject<'_>,
+) -> Place {
+    let mut earlier = places.take_while(|place| *place < best);
+    earlier.find(|place| matchers[*place as usize].matches(subject)).unwrap_or(best)
 }
 
 enum Sort<'m> {

@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::glob::Glob;
-use super::index::{NONE, Place};
+use super::index::{NONE, Place, first_before};
 use super::matcher::{Key, Matcher, Subject};
 use super::selector::MAX_SLOTS;
 
@@ -23,7 +23,7 @@ pub(super) struct Named {
 
 impl Named {
     /// Of these matchers, by ascending places.
-    pub fn new<'m>(matchers: impl Iterator<Item = (&'m Matcher, Place)>) -> Self {
+    pub fn new(matchers: Vec<(&Matcher, Place)>) -> Self {
         let mut new = Self::default();
         for (matcher, place) in matchers {
             match matcher.keys().find_map(needed) {
@@ -38,12 +38,11 @@ impl Named {
 
     /// The first that takes this end.
     pub fn first(&self, matchers: &[Matcher], subject: &Subject<'_>) -> Place {
-        let takes = |place: &Place| matchers[*place as usize].matches(subject);
-        let mut best = self.others.iter().copied().find(takes).unwrap_or(NONE);
+        let mut best = first_before(NONE, self.others.iter().copied(), matchers, subject);
         for word in words_of(subject) {
             let from = self.needy.partition_point(|needy| *needy < (word, 0));
-            let of_word = self.needy[from..].iter().take_while(|(its, place)| *its == word && *place < best);
-            best = of_word.map(|(_, place)| *place).find(takes).unwrap_or(best);
+            let of_word = self.needy[from..].iter().take_while(|(its, _)| *its == word).map(|(_, place)| *place);
+            best = first_before(best, of_word, matchers, subject);
         }
         best
     }

@@ -96,8 +96,7 @@ impl Rules {
         let mut octet = 0;
         while octet < 256 {
             plain[octet] = style.is_plain(octet as u8);
-            words &=
-                plain[octet] || !(octet as u8).is_ascii_alphanumeric() && !matches!(octet as u8, b'.' | b'_' | b'-');
+            words &= plain[octet] || !is_of_word(octet as u8);
             if !plain[octet] && is_printable(octet as u8) {
                 special[found] = octet as u8;
                 found += 1;
@@ -139,6 +138,11 @@ impl Rules {
         let is_odd = |octet| !is_printable(octet) | (octet == a) | (octet == b) | (octet == c) | (octet == d);
         !octets.iter().fold(false, |odd, &octet| odd | is_odd(octet))
     }
+}
+
+/// What words of our own are made of, beside a colon.
+pub(crate) const fn is_of_word(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-')
 }
 
 /// ASCII, neither a control character nor a space.

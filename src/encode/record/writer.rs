@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::field::{COUNT, DROP_ORDER, FIELDS, Field};
 use super::layout::Layout;
 use super::tell::Tell;
-use super::text::{Writer, ends_a_token};
+use super::text::{Writer, ends_a_token, is_of_word};
 use crate::encode::octets;
 
 #[derive(Debug)]
@@ -140,16 +140,10 @@ impl<'a> Record<'a> {
 /// What [`Tell::word`] is given.
 fn is_word(text: &str) -> bool {
     let colons = text.match_indices(':').all(|(at, _)| !ends_a_token(&text.as_bytes()[..at]));
-    colons && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b':' | b'.' | b'_' | b'-'))
+    colons && text.bytes().all(|octet| octet == b':' || is_of_word(octet))
 }
 
 impl Tell for Record<'_> {
-    fn text(&mut self, field: Field, value: Option<&str>) {
-        if let Some(text) = value {
-            self.join(field, [text]);
-        }
-    }
-
     fn word(&mut self, field: Field, value: Option<&str>) {
         match value {
             Some(word) if self.layout.rules.words && !word.is_empty() => {

@@ -99,13 +99,15 @@ impl Hosts {
     }
 
     pub fn up(&self, host: usize) {
-        let spent = self.health(host).spent.saturating_sub(1);
-        self.reached(host, Health { spent, ..Health::default() });
+        {
+            let mut health = self.health(host);
+            (health.failures, health.spent) = (0, health.spent.saturating_sub(1));
+        }
+        self.reached(host);
     }
 
-    fn reached(&self, host: usize, now: Health) {
-        let was = std::mem::replace(&mut *self.health(host), now);
-        if was.until.is_some() {
+    fn reached(&self, host: usize) {
+        if self.health(host).until.take().is_some() {
             self.risen.notify_waiters();
         }
     }
@@ -113,13 +115,15 @@ impl Hosts {
     /// It answered, but did not do what it was asked.
     pub fn strained(&self, host: usize) {
         let others = (0..self.hosts.len()).any(|other| other != host && self.health(other).until.is_none());
-        let Health { failures, spent, .. } = *self.health(host);
-        let spent = (spent + 1).min(BUDGET);
+        let spent = {
+            let mut health = self.health(host);
+            health.spent = (health.spent + 1).min(BUDGET);
+            health.spent
+        };
         if others && spent >= BUDGET {
-            self.health(host).spent = spent;
             self.down(host);
         } else {
-            self.reached(host, Health { failures, spent, until: None });
+            self.reached(host);
         }
     }
 
