@@ -14,7 +14,7 @@ pub mod servers;
 pub mod siem_receiver;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -68,22 +68,33 @@ pub fn temp_dir() -> tempfile::TempDir {
 /// program it is meant for, or meet itself.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// A port on loopback that nobody listened on a moment ago, never the same twice in a run. Only for programs that cannot be
-/// given port 0.
+/// A port that nobody has bound, never the same twice in a run. Only for programs that cannot be given port 0.
+///
+/// It asks the system's tables. A socket of our own that tries the port is copied into each child that another thread
+/// starts at that moment and lives there until the child's `exec`, tens of milliseconds on a busy machine: the port was
+/// taken when the program came for it.
 pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
     let next = |port: u16| if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
-    let is_free = |port: u16| {
-        let place = (Ipv4Addr::LOCALHOST, port);
-        TcpListener::bind(place).is_ok() && UdpSocket::bind(place).is_ok()
-    };
+    let bound = bound_ports();
     for _ in PORTS {
         let port = NEXT.fetch_update(Relaxed, Relaxed, |port| Some(next(port))).expect("always a next");
-        if is_free(port) {
+        if !bound.contains(&port) {
             return port;
         }
     }
     panic!("no port of {PORTS:?} is free")
+}
+
+/// Local ports of all sockets, by proc_net_tcp(5): `sl local_address …`, the address and port in hexadecimal.
+fn bound_ports() -> Vec<u16> {
+    let of_line = |line: &str| {
+        let (_, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    let tables = ["tcp", "tcp6", "udp", "udp6"].map(|name| std::fs::read_to_string(Path::new("/proc/net").join(name)));
+    let lines = |table: &String| table.lines().filter_map(of_line).collect::<Vec<_>>();
+    tables.iter().flatten().flat_map(lines).collect()
 }
 
 /// Status and body of a path on a port of loopback; `None` while nobody listens.
@@ -316,6 +327,15 @@ impl Collected {
 
 mod tests {
     use super::*;
+
+    #[test]
+    fn bound_ports_are_known() {
+        let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let udp = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let ports = [tcp.local_addr(), udp.local_addr()].map(|address| address.unwrap().port());
+        let bound = bound_ports();
+        assert!(ports.iter().all(|port| bound.contains(port)), "{ports:?} among {bound:?}");
+    }
 
     #[test]
     fn a_program_is_fed_and_read_without_blocking() {
