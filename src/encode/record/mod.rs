@@ -1,6 +1,6 @@
 //! A cross-zone flow as one record of a SIEM, whatever its format.
 //!
-//! What a record says stands here once: which events become records ([`Filter`]), of which kind ([`Class`]), which facts
+//! What a record says stands here once: which events become records ([`Filter`], [`Seen`]), of which kind ([`Class`]), which facts
 //! they have ([`tell`]), how long each may be and which go first when all is too long ([`field`]), and how text that others
 //! chose is made harmless ([`text`]). A format ([`super::cef`], [`super::leef`], [`super::structured_data`]) adds the
 //! names of its keys, its head and what stands around a value.
@@ -19,6 +19,7 @@ pub mod field;
 mod filter;
 pub mod layout;
 pub mod own;
+mod seen;
 mod tell;
 pub(super) mod text;
 mod writer;
@@ -28,6 +29,7 @@ pub use ecs_json::mark_document;
 pub use explain::Explained;
 pub use field::Field;
 pub use filter::{Connections, Filter, Flows, Verdict};
+pub use seen::Seen;
 pub use tell::{Tell, event_time_ms};
 pub(super) use tell::{workload, zones};
 pub use writer::Record;
