@@ -170,7 +170,7 @@ fn build(config: &HttpConfig) -> Result<Client, HttpError> {
         None => tls::no_trust()?,
     };
     Client::builder()
-        .tls_backend_preconfigured(tls)
+        .use_preconfigured_tls(tls)
         .http1_only()
         .connect_timeout(config.connect_timeout)
         .timeout(config.timeout)

@@ -177,7 +177,7 @@ def latency(bench):
 
 def rate(bench):
     rows = []
-    for flows in (10, 100, 1_000, 10_000, 50_000):
+    for flows in (10, 100, 1_000, 10_000, 50_000, 100_000, 200_000):
         bench.args.rate, bench.args.steady, bench.args.sink_options = flows, 10, ""
         place = bench.folder / f"rate-{flows}"
         (place / "logs").mkdir(parents=True)
@@ -193,8 +193,10 @@ def rate(bench):
                 agent.stop()
         finally:
             sink.stop()
-        rows.append((f"{flows:,}", f"{got['core_percent']:.2f}", f"{got['core_percent'] / flows * 1e4:.1f}",
-                     got["peak_rss_mib"], got["seconds_to_taken"]["p95"]))
+        # What is more than it can take is taken after the ten seconds.
+        each = got["core_percent"] * 1e4 * got["seconds"] / got["documents"]
+        rows.append((f"{flows:,}", f"{got['core_percent']:.2f}", f"{each:.1f}", got["peak_rss_mib"],
+                     got["seconds_to_taken"]["p95"]))
     table("Flows a second, for ten seconds",
           ("flows a second", "per cent of a core", "CPU µs a flow", "peak MiB", "seconds to taken, 95 of 100"), rows)
 
