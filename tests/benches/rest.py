@@ -2,6 +2,7 @@
 """What the agent costs when there is little to do: idle for a while, then at a steady rate. One JSON line each.
 
 usage: rest.py [--agent PATH] [--sink PATH] [--files N] [--idle SECONDS] [--rate FLOWS] [--steady SECONDS] [--max-rss MIB]
+               [--elasticsearch JSON]
 
 idle: so many files that nobody writes to. CPU, wake-ups of all threads and memory over the time, after ten seconds to start.
 steady: so many flows a second are appended, one write each 10 ms. CPU as a share of a core, and how long after a line was
@@ -29,6 +30,7 @@ def arguments():
     parser.add_argument("--rate", type=int, default=1000, metavar="FLOWS")
     parser.add_argument("--steady", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--max-rss", type=float, metavar="MIB", help="resident memory of the idle agent at most")
+    parser.add_argument("--elasticsearch", type=json.loads, metavar="JSON", help="further keys of the Elasticsearch sink")
     args = parser.parse_args()
     args.pin, args.seq, args.sink_options = True, False, ""
     return args
@@ -40,6 +42,10 @@ class Agent:
     def __init__(self, args, folder, url):
         command = [args.agent, "run", "--source", folder / "logs/flows*.log", "--elasticsearch", url, "--state-dir",
                    folder / "state", "--cluster", "bench", "--node", "bench-node", "--listen", "127.0.0.1:0"]
+        if args.elasticsearch:
+            further = folder / "further.json"
+            further.write_text(json.dumps({"sinks": {"elasticsearch": args.elasticsearch}}))
+            command += ["-c", further]
         self.log = open(folder / "agent.log", "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=run.pinned(args, 0))
 
