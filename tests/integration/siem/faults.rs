@@ -106,6 +106,16 @@ impl Agent {
         self.running.as_ref().expect("it runs").said()
     }
 
+    /// Waits until it has said so: a metric tells of a thing before its line has come through the pipe.
+    #[track_caller]
+    pub(super) fn says(&self, text: &str) {
+        let started = std::time::Instant::now();
+        while !self.said().contains(text) {
+            assert!(started.elapsed() < SOON, "it has not said {text:?} but this:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Highest resident memory so far.
     pub(super) fn memory_kib(&self) -> u64 {
         let pid = self.running.as_ref().expect("it runs").pid();
@@ -321,7 +331,7 @@ fn forgotten_by_a_load_balancer_over_relp() {
             agent.write(10);
             let errors = "tidegate_syslog_disconnects_total{lane=\"siem-soc\"}";
             wait_until("the agent to notice", SOON, || agent.metric(errors).is_some_and(|count| count > 0.0));
-            assert!(agent.said().contains("acknowledged nothing for 5s"), "{}", agent.said());
+            agent.says("acknowledged nothing for 5s");
             proxy.set(Mode::Forward);
             agent.write(LINES);
         });

@@ -57,7 +57,7 @@ impl World {
     }
 
     fn said(&self, text: &str) -> bool {
-        self.agent.running.as_ref().expect("it runs").said().contains(text)
+        self.agent.said().contains(text)
     }
 
     /// Waits until every id but `less` is there and everything is settled, looks at the balance, stops. Gives the number of
@@ -137,7 +137,7 @@ fn taken_where_the_token_has_no_acknowledgement() {
     wait_until("all settled", SOON, || {
         world.metric("tidegate_splunk_settled_events_total{proof=\"taken\"}") == LINES as u64
     });
-    assert!(world.said("has no indexer acknowledgement"));
+    world.agent.says("has no indexer acknowledgement");
     assert_eq!(world.metric("tidegate_splunk_ack_requests_total"), 0);
     assert_eq!(world.all_there(), 0);
 }
@@ -179,7 +179,7 @@ fn never_acknowledged() {
     assert_eq!(world.metric("tidegate_lane_delivered_lines_total"), 0, "nothing is taken for delivered");
     let before = world.metric("tidegate_splunk_requests_total");
     assert!(before <= 22, "{before} requests: one at a time after the first deadline");
-    assert!(world.said("unacknowledged"));
+    world.agent.says("unacknowledged");
     world.hec.set(|rules| rules.indexing = Indexing::AtOnce);
     world.all_there();
 }
@@ -228,7 +228,8 @@ fn a_token_that_is_put_right() {
     let agent = Agent::start(destination(&hec, folder.path()));
     let world = World { hec, agent, _token: folder };
     wait_until("some refusals", SOON, || world.hec.served("/services/collector/event", 403) >= 2);
-    let said = world.agent.running.as_ref().expect("it runs").said();
+    world.agent.says("check the token in file");
+    let said = world.agent.said();
     assert_eq!(said.matches("check the token in file").count(), 1, "{said}");
     assert!(!said.contains("wrong\"") && !said.contains("Splunk wrong"), "the token itself is told: {said}");
     std::fs::write(world._token.path().join("token"), TOKEN).expect("a token");
@@ -241,7 +242,7 @@ fn a_disabled_token_and_a_forbidden_index() {
     wait_until("the token's hold", SOON, || world.said("\"hold\":\"token\""));
     world.hec.set(|rules| rules.enabled = true);
     wait_until("the index's hold", SOON, || world.said("\"hold\":\"index\""));
-    assert!(world.said("allow the index other for the token"));
+    world.agent.says("allow the index other for the token");
     world.hec.set(|rules| rules.indexes.push("other".to_owned()));
     assert_eq!(world.all_there(), 0);
 }
