@@ -9,6 +9,7 @@
 //! text holds one document.
 #![forbid(unsafe_code)]
 
+mod de;
 mod nearest;
 mod node;
 mod path;
@@ -16,7 +17,7 @@ mod problem;
 mod schema;
 mod within;
 
-use serde::de::DeserializeOwned;
+use serde::de::Deserialize;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Options};
 
@@ -111,11 +112,9 @@ impl Document {
         schema::check(&self.root, schema, check)
     }
 
-    /// The tree as a Rust value.
-    pub fn to<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // By way of JSON: the types' code is then compiled for one small deserialiser and not for the parser's too.
-        serde_json::from_value(self.root.to_json())
-            .map_err(|error| Problem::error(Some(self.root.place), "", error.to_string()))
+    /// The tree as a Rust value, which may hold on to the tree's texts.
+    pub fn to<'d, T: Deserialize<'d>>(&'d self) -> Result<T, Problem> {
+        T::deserialize(&self.root).map_err(|error| Problem::error(Some(self.root.place), "", error.to_string()))
     }
 }
 

@@ -97,6 +97,8 @@ fn check(text: &str, expected: &[&str]) {
             let deserialised = document.to::<Config>();
             // What the schema lets through must deserialise; the parser itself is more lenient ("80" for 80).
             assert!(!found.is_empty() || deserialised.is_ok(), "{text}\n{deserialised:?}\n{:#}", schema());
+            let by_json: Option<Config> = serde_json::from_value(document.root().to_json()).ok();
+            assert_eq!(deserialised.ok(), by_json, "{text}");
             found.iter().map(ToString::to_string).collect()
         }
     };
