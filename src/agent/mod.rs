@@ -16,7 +16,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{self, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -352,12 +352,34 @@ pub fn build_info(node: &str) -> Sample {
 
 /// Reads the zone table; with problems the old one stays.
 pub fn load_zones(path: &Path) -> Result<Table, String> {
-    let told = |problems: Vec<config::Located>| -> String {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    };
-    let (table, warnings) = config::load_zones(path).map_err(told)?;
+    let (table, warnings) = on_another_heap(|| config::load_zones(path)).map_err(|problems| told(&problems))?;
     for warning in warnings {
         tracing::warn!(zones = %path.display(), problem = %warning.problem, "zones are loaded with a warning");
     }
     Ok(table)
+}
+
+/// What `make` gives, without the memory that it took to make it. That is many times as much, and lies between the pieces of
+/// what it gives, so that the allocator cannot give it back to the system. A thread has a heap of its own: what is kept is a
+/// copy on the caller's, and when the thread has freed the original its heap is empty.
+fn on_another_heap<T: Clone + Send + Sync>(make: impl FnOnce() -> T + Send) -> T {
+    let (give, given) = mpsc::sync_channel(1);
+    let (copied, is_copied) = mpsc::sync_channel::<()>(0);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let made = Arc::new(make());
+            // Nobody takes it when the caller has ended by a panic.
+            let _ = give.send(Arc::clone(&made));
+            // What the caller frees would stay in its own thread's store of free pieces.
+            let _ = is_copied.recv();
+        });
+        let copy = given.recv().map(|made| T::clone(&made));
+        drop(copied);
+        let ended = thread.join();
+        copy.unwrap_or_else(|_| std::panic::resume_unwind(ended.expect_err("it gives unless it panics")))
+    })
+}
+
+fn told(problems: &[config::Located]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -17,7 +17,7 @@ pub(super) type Place = u32;
 /// No matcher.
 pub(super) const NONE: Place = Place::MAX;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     by_name: Named,
     /// Matchers by address that can take ends without one, which then go by a name.
@@ -29,7 +29,7 @@ pub(super) struct Index {
 }
 
 /// The first matcher by address alone.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Addresses {
     v4: Segments<u32>,
     v6: Segments<u128>,
@@ -38,7 +38,7 @@ struct Addresses {
 }
 
 /// From each of `starts`, ascending, up to the next one, `first` at the same place holds.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Segments<N> {
     starts: Vec<N>,
     first: Vec<Place>,

@@ -16,7 +16,7 @@ pub enum Side {
 }
 
 /// Matchers of a table lie one behind the other, and most have one key: so that key is inside.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Matcher {
     /// The kinds of ends that can match at all, a bit each by [`Kind::index`].
     kinds: u8,
@@ -29,7 +29,7 @@ pub(super) struct Matcher {
     others: Box<[Key]>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Key {
     EndpointType(EndpointKind),
     Namespace(Vec<Glob>),
@@ -43,7 +43,7 @@ pub(super) enum Key {
     Unknowable(Unknowable),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ranges {
     pub nets: Nets,
     pub except: Nets,
@@ -56,7 +56,7 @@ pub(super) enum Unknowable {
 }
 
 /// A NetworkSet, or a GlobalNetworkSet where there is no namespace.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SetName {
     pub namespace: Option<Glob>,
     pub name: Glob,

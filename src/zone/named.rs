@@ -13,7 +13,7 @@ use super::selector::MAX_SLOTS;
 /// Where a namespace stands beside the labels' slots.
 const NAMESPACE: usize = MAX_SLOTS;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Named {
     /// By hash of a needed word, then by place. Words of one hash are told apart by asking the matcher.
     needy: Vec<(u64, Place)>,

@@ -15,7 +15,7 @@ use crate::model::{End, Flow, Text, ZonePair};
 use crate::yaml::Problem;
 
 /// The zones of one file, ready to be asked. It does not change; a new file is a new table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     pub(super) zones: Vec<Zone>,
     /// Of all zones, in the order of the file.
@@ -27,7 +27,7 @@ pub struct Table {
     pub(super) number: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Zone {
     pub name: Box<str>,
     pub critical: bool,
