@@ -362,17 +362,21 @@ pub fn load_zones(path: &Path) -> Result<Table, String> {
 /// What `make` gives, without the memory that it took to make it. That is many times as much, and lies between the pieces of
 /// what it gives, so that the allocator cannot give it back to the system. A thread has a heap of its own: what is kept is a
 /// copy on the caller's, and when the thread has freed the original its heap is empty.
-fn on_another_heap<T: Clone + Send + Sync>(make: impl FnOnce() -> T + Send) -> T {
+fn on_another_heap<T: Clone + Send + Sync>(make: impl Fn() -> T + Sync) -> T {
     let (give, given) = mpsc::sync_channel(1);
     let (copied, is_copied) = mpsc::sync_channel::<()>(0);
+    let make = &make;
+    let there = move || {
+        let made = Arc::new(make());
+        // Nobody takes it when the caller has ended by a panic.
+        let _ = give.send(Arc::clone(&made));
+        // What the caller frees would stay in its own thread's store of free pieces.
+        let _ = is_copied.recv();
+    };
     std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            let made = Arc::new(make());
-            // Nobody takes it when the caller has ended by a panic.
-            let _ = give.send(Arc::clone(&made));
-            // What the caller frees would stay in its own thread's store of free pieces.
-            let _ = is_copied.recv();
-        });
+        let thread = std::thread::Builder::new().name("zones".to_owned());
+        // Where the system has no thread for it, memory is the lesser worry.
+        let Ok(thread) = thread.spawn_scoped(scope, there) else { return make() };
         let copy = given.recv().map(|made| T::clone(&made));
         drop(copied);
         let ended = thread.join();
