@@ -1,8 +1,8 @@
 //! A cross-zone flow as one record of a SIEM, whatever its format.
 //!
-//! What a record says stands here once: which events become records ([`Filter`], [`Seen`]), of which kind ([`Class`]), which facts
-//! they have ([`tell`]), how long each may be and which go first when all is too long ([`field`]), and how text that others
-//! chose is made harmless ([`text`]). A format ([`super::cef`], [`super::leef`], [`super::structured_data`]) adds the
+//! What a record says stands here once: which events become records ([`Filter`], [`Seen`]), of which kind ([`Class`]), which
+//! facts they have ([`tell`]), how long each may be and which go first when all is too long ([`field`]), and how text that
+//! others chose is made harmless ([`text`]). A format ([`super::cef`], [`super::leef`], [`super::structured_data`]) adds the
 //! names of its keys, its head and what stands around a value.
 //!
 //! Promises: the keys, their order and their limits are those of `mappings/`; a value is never empty; the record is no
