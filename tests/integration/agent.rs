@@ -181,38 +181,6 @@ fn an_agent_whose_only_lane_cannot_run_stays_and_says_so() {
     run(&[&place.arguments()[..], &["--once".into()]].concat(), "").expect_code(1);
 }
 
-/// Resident memory in MiB.
-fn memory(agent: &Running) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
-}
-
-/// Reading a table takes many times its memory. Ten thousand selectors and as many ranges: 6 MiB more after three times, and 18
-/// where what reading took stays.
-#[test]
-fn zones_that_are_read_again_leave_no_memory_behind() {
-    let place = Place::new();
-    let each =
-        |n: usize| format!("  - {{labels: \"app == 'shop-{n}'\"}}\n  - {{cidr: 10.{}.{}.0/24}}\n", n / 256, n % 256);
-    let matches: String = (0..10_000).map(each).collect();
-    let table = |name: &str| format!("apiVersion: zones/v1\nzones:\n- name: {name}\n  match:\n{matches}");
-    place.put("zones.yaml", &table("first"));
-    place.configure(|c| {
-        c["zones"] = json!(place.path("zones.yaml"));
-        c["sinks"]["elasticsearch"] = json!({"hosts": [format!("http://127.0.0.1:{}", free_port())]});
-    });
-    let agent = place.start();
-    wait_until("a start", SOON, || place.get("/livez").is_some());
-    let before = memory(&agent);
-    for times in 1..=3 {
-        place.put("zones.yaml", &table(&format!("again-{times}")));
-        wait_until("the new zones", SOON, || agent.said().matches("zones are read again").count() == times);
-    }
-    let more = memory(&agent) - before;
-    assert!(more < 12.0, "{more} MiB more than {before}");
-}
-
 #[test]
 fn zones_and_configuration_are_read_again() {
     let mut place = Place::new();
