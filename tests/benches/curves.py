@@ -178,7 +178,9 @@ def latency(bench):
 def rate(bench):
     rows = []
     for flows in (10, 100, 1_000, 10_000, 50_000, 100_000, 200_000):
-        bench.args.rate, bench.args.steady, bench.args.sink_options = flows, 10, ""
+        bench.args.rate, bench.args.steady = flows, 10
+        # Those of the curve before are its own.
+        bench.args.sink_options, bench.args.elasticsearch = "", {}
         place = bench.folder / f"rate-{flows}"
         (place / "logs").mkdir(parents=True)
         path = place / "logs/flows.log"

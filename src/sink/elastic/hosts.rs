@@ -1,7 +1,7 @@
 //! Several hosts of one cluster: taken in turn, left out while they are down.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -99,15 +99,13 @@ impl Hosts {
     }
 
     pub fn up(&self, host: usize) {
-        {
-            let mut health = self.health(host);
-            (health.failures, health.spent) = (0, health.spent.saturating_sub(1));
-        }
-        self.reached(host);
+        let mut health = self.health(host);
+        (health.failures, health.spent) = (0, health.spent.saturating_sub(1));
+        self.reached(health);
     }
 
-    fn reached(&self, host: usize) {
-        if self.health(host).until.take().is_some() {
+    fn reached(&self, mut health: MutexGuard<'_, Health>) {
+        if health.until.take().is_some() {
             self.risen.notify_waiters();
         }
     }
@@ -115,25 +113,25 @@ impl Hosts {
     /// It answered, but did not do what it was asked.
     pub fn strained(&self, host: usize) {
         let others = (0..self.hosts.len()).any(|other| other != host && self.health(other).until.is_none());
-        let spent = {
-            let mut health = self.health(host);
-            health.spent = (health.spent + 1).min(BUDGET);
-            health.spent
-        };
-        if others && spent >= BUDGET {
-            self.down(host);
+        let mut health = self.health(host);
+        health.spent = (health.spent + 1).min(BUDGET);
+        if others && health.spent >= BUDGET {
+            self.lost(health);
         } else {
-            self.reached(host);
+            self.reached(health);
         }
     }
 
     pub fn down(&self, host: usize) {
-        let mut health = self.health(host);
+        self.lost(self.health(host));
+    }
+
+    fn lost(&self, mut health: MutexGuard<'_, Health>) {
         health.failures = health.failures.saturating_add(1);
         health.until = Some(Instant::now() + self.pace.retry(health.failures));
     }
 
-    fn health(&self, host: usize) -> std::sync::MutexGuard<'_, Health> {
+    fn health(&self, host: usize) -> MutexGuard<'_, Health> {
         self.hosts[host].health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -56,10 +56,6 @@ impl World {
         assert!(self.hec.count() < self.agent.written, "it is over before it began");
     }
 
-    fn said(&self, text: &str) -> bool {
-        self.agent.said().contains(text)
-    }
-
     /// Waits until every id but `less` is there and everything is settled, looks at the balance, stops. Gives the number of
     /// repeats.
     #[track_caller]
@@ -147,7 +143,7 @@ fn taken_where_the_token_has_no_acknowledgement() {
 fn nothing_is_sent_where_acknowledgement_is_required_and_missing() {
     let change = |siem: &mut Value| siem["splunk"]["acknowledgement"] = json!("required");
     let world = World::start(|rules| rules.acknowledges = false, change);
-    wait_until("the hold", SOON, || world.said("ack_disabled"));
+    world.agent.says("ack_disabled");
     assert_eq!((world.hec.count(), world.metric("tidegate_splunk_held")), (0, 1));
     world.hec.set(|rules| rules.acknowledges = true);
     assert_eq!(world.all_there(), 0);
@@ -156,7 +152,7 @@ fn nothing_is_sent_where_acknowledgement_is_required_and_missing() {
 #[test]
 fn never_asked_for_although_the_token_wants_it() {
     let world = World::start(|_| {}, |siem| siem["splunk"]["acknowledgement"] = json!("never"));
-    wait_until("the hold", SOON, || world.said("ack_wanted"));
+    world.agent.says("ack_wanted");
     assert_eq!(world.hec.count(), 0);
     world.hec.set(|rules| rules.acknowledges = false);
     assert_eq!(world.all_there(), 0);
@@ -207,7 +203,7 @@ fn a_number_given_twice_acknowledges_nothing() {
     world.hec.forget();
     world.hec.set(|rules| rules.indexing = Indexing::AtOnce);
     world.agent.write(1);
-    wait_until("the sign of it", SOON, || world.said("an acknowledgement's number twice"));
+    world.agent.says("an acknowledgement's number twice");
     world.all_there();
 }
 
@@ -239,9 +235,9 @@ fn a_token_that_is_put_right() {
 #[test]
 fn a_disabled_token_and_a_forbidden_index() {
     let world = World::start(|rules| rules.enabled = false, |siem| siem["splunk"]["index"] = json!("other"));
-    wait_until("the token's hold", SOON, || world.said("\"hold\":\"token\""));
+    world.agent.says("\"hold\":\"token\"");
     world.hec.set(|rules| rules.enabled = true);
-    wait_until("the index's hold", SOON, || world.said("\"hold\":\"index\""));
+    world.agent.says("\"hold\":\"index\"");
     world.agent.says("allow the index other for the token");
     world.hec.set(|rules| rules.indexes.push("other".to_owned()));
     assert_eq!(world.all_there(), 0);
@@ -293,7 +289,7 @@ fn read_letters(folder: &Path) -> Vec<Value> {
 #[test]
 fn a_collector_that_refuses_everything_fills_no_dead_letter() {
     let world = World::start(|rules| rules.poison = Some("storefront"), |_| {});
-    wait_until("the hold", SOON, || world.said("\"hold\":\"misconfigured\""));
+    world.agent.says("\"hold\":\"misconfigured\"");
     assert_eq!(world.metric("tidegate_splunk_rejected_events_total"), 0);
     assert!(world.metric("tidegate_splunk_requests_total") < 20);
     world.hec.set(|rules| rules.poison = None);
@@ -365,7 +361,7 @@ fn away_and_back_again() {
     world.hec.set(|rules| rules.away = true);
     world.hec.cut();
     world.agent.write(LINES);
-    wait_until("the agent to notice", SOON, || world.said("unreachable"));
+    world.agent.says("unreachable");
     assert!(world.agent.memory_kib() < super::faults::MEMORY_KIB, "{} KiB", world.agent.memory_kib());
     world.hec.set(|rules| rules.away = false);
     world.all_there();
@@ -483,13 +479,14 @@ fn over_tls_with_an_authority_that_is_put_right() {
     siem["url"] = json!(format!("splunk+https://localhost:{}", hec.over_tls(certificates(), "server")));
     siem["tls"] = json!({"ca_file": folder.path().join("ca.pem")});
     let world = World { hec, agent: Agent::start(siem), _token: temp_dir() };
-    wait_until("the refusal", SOON, || world.said("its issuer is not believed"));
+    world.agent.says("its issuer is not believed");
     assert_eq!(world.hec.served("/", 200), 0, "nothing got through");
     authority("ca.pem");
     let expires = "tidegate_tls_certificate_expiry_timestamp_seconds{kind=\"peer\"}";
     wait_until("the events", SOON, || world.hec.count() == LINES);
     let days = (world.metric(expires) as i64 - jiff::Timestamp::now().as_second()) / 86_400;
     assert_eq!(days, 29);
-    wait_until("the warning", SOON, || world.said("a certificate ends soon") && world.said("\"kind\":\"peer\""));
+    world.agent.says("a certificate ends soon");
+    world.agent.says("\"kind\":\"peer\"");
     assert_eq!(world.all_there(), 0);
 }

@@ -111,7 +111,7 @@ fn rsyslog(text: &str, port: (u16, u16)) -> Option<Receiver> {
     let mut command = Command::new("rsyslogd");
     command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
     let mut running = Running::start(&mut command);
-    wait_for(port.1, &mut running);
+    running.comes_to_listen(port.1);
     Some(Receiver { folder, _running: running })
 }
 
@@ -121,19 +121,13 @@ fn syslog_ng(text: &str, port: (u16, u16)) -> Option<Receiver> {
     std::fs::write(&file, moved(text, folder.path(), port)).expect("a configuration");
     let mut command = Command::new(root().join("tests/siem/syslog-ng"));
     let mut running = Running::start(command.arg(&file).arg(folder.path()));
-    if !wait_for(port.1, &mut running) {
+    if !running.comes_to_listen(port.1) {
         let ran = running.wait(SOON);
         assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
         support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
         return None;
     }
     Some(Receiver { folder, _running: running })
-}
-
-fn wait_for(port: u16, running: &mut Running) -> bool {
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    wait_until("the receiver to listen or to end", SOON, || listens() || running.has_ended());
-    !running.has_ended()
 }
 
 /// Runs the built program with our side of a page over one fixture; gives the records as `render` prints them.

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tidegate::sink::syslog::Target;
 
-use crate::support::{self, Running, SOON, free_port, temp_dir};
+use crate::support::{self, Running, SOON, free_port, listens, temp_dir, within};
 
 /// Certificates good and bad, made once a run.
 pub fn certificates() -> &'static Path {
@@ -85,18 +85,10 @@ impl Rsyslog {
         command.arg("-f").arg(self.path("rsyslog.conf"));
         self.running = Some(Running::start(&mut command));
         for port in [self.tls, self.tcp, self.relp, self.relp_tls] {
-            self.wait_for_listener(port);
-        }
-    }
-
-    /// Fails with what rsyslog says itself: it goes on without a listener that it cannot have.
-    fn wait_for_listener(&self, port: u16) {
-        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let started = std::time::Instant::now();
-        while !listens() {
+            let listens = within(SOON, || listens(port).then_some(()));
+            // It goes on without a listener that it cannot have, and says so there.
             let said = || std::fs::read_to_string(self.path("internal.log")).unwrap_or_default();
-            assert!(started.elapsed() < SOON, "rsyslog does not listen on {port}:\n{}", said());
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            assert!(listens.is_some(), "rsyslog does not listen on {port}:\n{}", said());
         }
     }
 

@@ -37,12 +37,6 @@ impl Relay {
     }
 }
 
-fn wait_for(port: u16, running: &mut Running) -> bool {
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    wait_until("the relay to listen or to end", SOON, || listens() || running.has_ended());
-    !running.has_ended()
-}
-
 /// rsyslog's, before a receiver whose TLS port it forwards to.
 fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
     let (folder, tls, relp) = (temp_dir(), free_port(), free_port());
@@ -68,7 +62,7 @@ fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
     command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
     let mut running = Running::start(&mut command);
     for port in [tls, relp] {
-        assert!(wait_for(port, &mut running), "{}", running.said());
+        assert!(running.comes_to_listen(port), "{}", running.said());
     }
     let port = if scheme == "tls" { tls } else { relp };
     Relay { folder, url: format!("{scheme}://localhost:{port}"), _running: running }
@@ -92,7 +86,7 @@ fn syslog_ng(receiver: &Rsyslog) -> Option<Relay> {
     );
     let mut command = Command::new(root().join("tests/siem/syslog-ng"));
     let mut running = Running::start(command.arg(&file).arg(folder.path()));
-    if !wait_for(port, &mut running) {
+    if !running.comes_to_listen(port) {
         let ran = running.wait(SOON);
         assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
         support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");

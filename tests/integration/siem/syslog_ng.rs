@@ -24,9 +24,7 @@ fn start(folder: &tempfile::TempDir) -> Option<(Running, [Target; 4])> {
     std::fs::write(&file, configuration).expect("a configuration");
     let mut command = Command::new(support::root().join("tests/siem/syslog-ng"));
     let mut running = Running::start(command.arg(&file).arg(path));
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", tls)).is_ok();
-    wait_until("syslog-ng to listen or to end", SOON, || listens() || running.has_ended());
-    if running.has_ended() {
+    if !running.comes_to_listen(tls) {
         let ran = running.wait(SOON);
         assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
         support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");

@@ -93,8 +93,7 @@ fn bound_ports() -> Vec<u16> {
         u16::from_str_radix(port, 16).ok()
     };
     let tables = ["tcp", "tcp6", "udp", "udp6"].map(|name| std::fs::read_to_string(Path::new("/proc/net").join(name)));
-    let lines = |table: &String| table.lines().filter_map(of_line).collect::<Vec<_>>();
-    tables.iter().flatten().flat_map(lines).collect()
+    tables.iter().flatten().flat_map(|table| table.lines()).filter_map(of_line).collect()
 }
 
 /// Status and body of a path on a port of loopback; `None` while nobody listens.
@@ -108,20 +107,30 @@ pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// Asks again and again until `probe` gives something.
-///
-/// # Panics
-/// When it has given nothing by the deadline; `what` then says what was waited for.
-#[track_caller]
-pub fn wait_for<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+/// Whether somebody listens on a port of loopback.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Asks again and again until `probe` gives something; `None` when it has given nothing by the deadline.
+pub fn within<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
-        if let Some(found) = probe() {
+        let found = probe();
+        if found.is_some() || started.elapsed() >= deadline {
             return found;
         }
-        assert!(started.elapsed() < deadline, "waited {deadline:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// As [`within`].
+///
+/// # Panics
+/// When the deadline is over; `what` then says what was waited for.
+#[track_caller]
+pub fn wait_for<T>(what: &str, deadline: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    within(deadline, probe).unwrap_or_else(|| panic!("waited {deadline:?} in vain for {what}"))
 }
 
 /// Asks again and again until `probe` says yes. See [`wait_for`].
@@ -242,8 +251,23 @@ impl Running {
         self.stderr.so_far()
     }
 
+    /// Waits until it has said so: a metric tells of a thing before its line has come through the pipe.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        let said = within(SOON, || self.said().contains(text).then_some(()));
+        assert!(said.is_some(), "{} has not said {text:?} but this:\n{}", self.name, self.said());
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Waits until it listens on a port of loopback; false when it has ended instead.
+    #[track_caller]
+    pub fn comes_to_listen(&mut self, port: u16) -> bool {
+        let what = format!("{} to listen or to end", self.name);
+        wait_until(&what, SOON, || listens(port) || self.has_ended());
+        !self.has_ended()
     }
 
     /// Asks it to end (SIGTERM); [`Running::wait`] tells what came of it.

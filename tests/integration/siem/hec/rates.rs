@@ -241,7 +241,7 @@ fn an_outage_is_told_once_and_ends_without_a_flow() {
     let count = |world: &World, what: &str| world.hec.indexed().iter().filter(|event| class(event) == what).count();
     world.hec.set(|rules| rules.away = true);
     world.hec.cut();
-    wait_until("the agent to notice", SOON, || world.said("lost the collector"));
+    world.agent.says("lost the collector");
     let begun = Instant::now();
     wait_until("an outage", SOON, || begun.elapsed() > Duration::from_secs(11));
     world.hec.set(|rules| rules.away = false);
@@ -287,7 +287,7 @@ fn a_full_dead_letter_holds_until_there_is_room() {
     fill(&folder, (1 << 20) - 20_000);
     world.agent.write(4 * LINES);
     world.agent.run();
-    wait_until("a full dead letter", SOON, || world.said("\"hold\":\"dead_letter\""));
+    world.agent.says("\"hold\":\"dead_letter\"");
     assert_eq!(world.metric("tidegate_splunk_held"), 1);
     let size = |folder: &Path| -> u64 {
         std::fs::read_dir(folder)
