@@ -3,15 +3,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::golden;
 use super::receiver::{Rsyslog, certificates};
-use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until};
+use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until, within};
 
 const RSYSLOG: &str = "rsyslog/relay.conf";
 const SYSLOG_NG: &str = "syslog-ng/relay.conf";
+/// A relay that is refused once comes again after some seconds, as its file says.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What rsyslog says itself, which the shipped file leaves to the system's.
+const INTERNAL: &str = "internal.log";
 
 /// A shipped configuration with places of the test's own, as `relay.conf` in a folder. Every place in it must be moved.
 fn moved(file: &str, folder: &Path, places: &[(&str, &str)]) -> PathBuf {
@@ -28,10 +33,15 @@ fn moved(file: &str, folder: &Path, places: &[(&str, &str)]) -> PathBuf {
 struct Relay {
     folder: tempfile::TempDir,
     url: String,
-    _running: Running,
+    running: Running,
 }
 
 impl Relay {
+    fn said(&self) -> String {
+        let internal = std::fs::read_to_string(self.folder.path().join(INTERNAL)).unwrap_or_default();
+        format!("{}{internal}", self.running.said())
+    }
+
     fn archive(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("tidegate-archive.log")).unwrap_or_default()
     }
@@ -58,6 +68,9 @@ fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
             ("siem.example.com", "localhost"),
         ],
     );
+    let mut text = std::fs::read_to_string(&file).expect("a configuration");
+    text += &format!("action(type=\"omfile\" file=\"{path}/{INTERNAL}\")\n");
+    std::fs::write(&file, text).expect("a configuration");
     let mut command = Command::new("rsyslogd");
     command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
     let mut running = Running::start(&mut command);
@@ -65,7 +78,7 @@ fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
         assert!(running.comes_to_listen(port), "{}", running.said());
     }
     let port = if scheme == "tls" { tls } else { relp };
-    Relay { folder, url: format!("{scheme}://localhost:{port}"), _running: running }
+    Relay { folder, url: format!("{scheme}://localhost:{port}"), running }
 }
 
 fn syslog_ng(receiver: &Rsyslog) -> Option<Relay> {
@@ -92,7 +105,7 @@ fn syslog_ng(receiver: &Rsyslog) -> Option<Relay> {
         support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
         return None;
     }
-    Some(Relay { folder, url: format!("tls://localhost:{port}"), _running: running })
+    Some(Relay { folder, url: format!("tls://localhost:{port}"), running })
 }
 
 fn timeless(case: &Path) -> bool {
@@ -173,8 +186,16 @@ fn passes_on(relay: &Relay, behind: &Rsyslog, scheme: &str, format: &str) {
     let before = behind.count();
     send([&straight, &relay.url], format);
     wait_until("the last record beside the relay", SOON, || has_stopped(&raw(&beside)));
-    wait_until("the last record behind the relay", SOON, || has_stopped(&raw(behind)[before..]));
+    let passed = within(PATIENCE, || has_stopped(&raw(behind)[before..]).then_some(()));
     let arrived: Vec<String> = raw(behind).split_off(before);
+    assert!(
+        passed.is_some(),
+        "{scheme}, {format}: {} records behind the relay, {} in its archive. It says:\n{}\nThe receiver says:\n{}",
+        arrived.len(),
+        relay.archive().lines().count() - before,
+        relay.said(),
+        std::fs::read_to_string(behind.path(INTERNAL)).unwrap_or_default(),
+    );
     // The archive has the same, one a line, in the order of the arrivals.
     wait_until("the archive", SOON, || relay.archive().lines().count() >= before + arrived.len());
     let archive: Vec<String> = relay.archive().lines().skip(before).map(str::to_owned).collect();
