@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -22,7 +22,7 @@ use super::lines::{Book, CLUSTER, NODE, ZONES, flow};
 use super::script::{self, Script, Step};
 use crate::support::data_stream::{DataStream, Fault, When};
 use crate::support::siem_receiver::SiemReceiver;
-use crate::support::{Running, bin, run, temp_dir, tidegate};
+use crate::support::{Running, bin, http_get, run, temp_dir, tidegate};
 
 /// How long anything is waited for while nothing arrives, and in all: the machine does other work too.
 pub const PATIENCE: Duration = Duration::from_secs(45);
@@ -474,7 +474,7 @@ impl World {
         self.agent = Some(Running::start(&mut command));
         // Anything that is done to a process that does not know its signals yet would prove nothing.
         self.until("the agent listens", |world| {
-            address(&world.agent.as_ref().expect("just started").said()).is_some() || world.has_ended()
+            port(&world.agent.as_ref().expect("just started").said()).is_some() || world.has_ended()
         })?;
         if self.has_ended() { Err("the agent ended at once".into()) } else { Ok(()) }
     }
@@ -625,7 +625,7 @@ impl World {
             "document" => truth(self.peer.any_document(&text()), "no document holds it"),
             "letter" => truth(self.letters().contains(&text()), "no dead letter holds it"),
             "rss" => {
-                let most = self.status("VmHWM").unwrap_or(0) << 10;
+                let most = self.agent.as_ref().and_then(|agent| agent.memory_kib("VmHWM")).unwrap_or(0) << 10;
                 compare(most as f64, step.word(1), step.size(2) as f64)
             }
             "files" => {
@@ -672,20 +672,9 @@ impl World {
         files.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default()).collect()
     }
 
-    fn status(&self, key: &str) -> Option<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.agent.as_ref()?.pid())).ok()?;
-        text.lines().find(|line| line.starts_with(key))?.split_whitespace().nth(1)?.parse().ok()
-    }
-
     /// Status and body.
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = std::net::TcpStream::connect(address(&self.agent.as_ref()?.said())?).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        http_get(port(&self.agent.as_ref()?.said())?, path)
     }
 
     /// One series by its name with labels, or the sum of all series of a name.
@@ -729,11 +718,11 @@ fn pid(agent: &Running) -> rustix::process::Pid {
 }
 
 /// Where the agent listens, by what it says.
-fn address(said: &str) -> Option<String> {
+fn port(said: &str) -> Option<u16> {
     // A reload listens anew.
     let line = said.lines().rfind(|line| line.contains("serving /metrics"))?;
     let line: Value = serde_json::from_str(line).ok()?;
-    Some(line["address"].as_str()?.to_owned())
+    line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
 }
 
 fn truth(holds: bool, otherwise: &str) -> Result<String, String> {

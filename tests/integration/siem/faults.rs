@@ -2,8 +2,7 @@
 //! and byte for byte.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::proxy::{Mode, Proxy};
 use super::receiver::{Rsyslog, certificates};
-use crate::support::{Ran, Running, SOON, free_port, root, run, side_by_side, temp_dir, tidegate, wait_until};
+use crate::support::{
+    Ran, Running, SOON, free_port, http_get, root, run, side_by_side, temp_dir, tidegate, wait_until,
+};
 
 /// Lines that are there at the start, and as many that come while the fault is on.
 pub(super) const LINES: usize = 2000;
@@ -92,11 +93,7 @@ impl Agent {
 
     /// One number of the metrics; labels as they are printed.
     pub(super) fn metric(&self, name: &str) -> Option<f64> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        let (_, answer) = http_get(self.port, "/metrics")?;
         let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         value.parse().ok()
     }
@@ -114,10 +111,7 @@ impl Agent {
 
     /// Highest resident memory so far.
     pub(super) fn memory_kib(&self) -> u64 {
-        let pid = self.running.as_ref().expect("it runs").pid();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+        self.running.as_ref().expect("it runs").memory_kib("VmHWM").expect("a process")
     }
 
     /// Time on a processor so far.
