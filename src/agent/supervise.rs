@@ -61,8 +61,7 @@ pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>)
     let zones = Zones::default();
     if let Some(path) = &first.zones {
         let table = load_zones(path).map_err(AgentError::Zones)?;
-        tell_missing_zones(&first.config, &table);
-        zones.store(Some(Arc::new(table)));
+        take_zones(&first.config, Some(table), &zones);
     }
     let (metrics, health) = (Metrics::default(), Health::default());
     let mut running = first;
@@ -104,8 +103,8 @@ fn start(loaded: &Loaded, zones: &Zones, metrics: &Metrics, health: &Health) -> 
     Agent::start(loaded.config.clone(), zones, metrics.clone(), health.clone())
 }
 
-/// The new configuration, unless it is bad or asks for what a reload cannot give.
-fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<Loaded> {
+/// The new configuration and its zones, unless they are bad or ask for what a reload cannot give.
+fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<(Loaded, Option<Table>)> {
     let new = match (origin.load)() {
         Ok(new) => new,
         Err(problems) => {
@@ -120,25 +119,28 @@ fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<Loaded> {
         );
         return None;
     }
-    if let Some(Err(problems)) = new.zones.as_deref().map(load_zones) {
-        tracing::error!(%problems, "the new configuration names bad zones and is refused; the old one stays");
-        return None;
+    match new.zones.as_deref().map(load_zones).transpose() {
+        Ok(table) => Some((new, table)),
+        Err(problems) => {
+            tracing::error!(%problems, "the new configuration names bad zones and is refused; the old one stays");
+            None
+        }
     }
-    Some(new)
 }
 
-/// Drains the old lanes and starts the new ones; where these cannot start, the old ones come back.
+/// Drains the old lanes and starts the new ones; where these cannot start, the old ones come back with their zones.
 fn swap(
     old: Agent,
     running: &mut Loaded,
-    new: Loaded,
+    (new, table): (Loaded, Option<Table>),
     zones: &Zones,
     metrics: &Metrics,
     health: &Health,
 ) -> Result<Agent, AgentError> {
     old.stop();
     health.clear();
-    swap_zones(&new, zones);
+    let earlier = zones.load_full();
+    take_zones(&new.config, table, zones);
     match start(&new, zones, metrics, health) {
         Ok(agent) => {
             *running = new;
@@ -147,6 +149,7 @@ fn swap(
         }
         Err(error) => {
             tracing::error!(%error, "the new configuration cannot start; the old one stays");
+            zones.store(earlier);
             swap_zones(running, zones);
             start(running, zones, metrics, health)
         }
@@ -156,14 +159,18 @@ fn swap(
 fn swap_zones(loaded: &Loaded, zones: &Zones) {
     match loaded.zones.as_deref().map(load_zones).transpose() {
         Ok(table) => {
-            if let Some(table) = &table {
-                tell_missing_zones(&loaded.config, table);
-            }
-            zones.store(table.map(Arc::new));
+            take_zones(&loaded.config, table, zones);
             tracing::info!("zones are read again");
         }
         Err(problems) => tracing::error!(%problems, "the new zones are refused; the old ones stay"),
     }
+}
+
+fn take_zones(config: &Config, table: Option<Table>, zones: &Zones) {
+    if let Some(table) = &table {
+        tell_missing_zones(config, table);
+    }
+    zones.store(table.map(Arc::new));
 }
 
 /// What names a zone that is none never fits: it may be a slip, or a zone that is gone.

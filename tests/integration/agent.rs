@@ -203,7 +203,8 @@ fn zones_and_configuration_are_read_again() {
     agent.signal(Signal::HUP);
     place.append();
     wait_until("the second line", SOON, || first.count() == 2);
-    place.put("zones.yaml", &zones("rim"));
+    // One that nothing can be in is warned of.
+    place.put("zones.yaml", &format!("{}- {{name: late, match: [{{namespace: data}}]}}\n", zones("rim")));
     let taken = |place: &mut Place, peer: &Recorder, zone: &str| {
         place.append();
         let lines = place.written;
@@ -241,4 +242,6 @@ fn zones_and_configuration_are_read_again() {
     {
         assert!(ran.stderr.contains(word), "{word} was not said\n{}", ran.stderr);
     }
+    // Read when they changed, and once with the new configuration.
+    assert_eq!(ran.stderr.matches("zones are loaded with a warning").count(), 2, "{}", ran.stderr);
 }
