@@ -72,7 +72,7 @@ impl Look {
     }
 
     async fn connect(&mut self, limit: Duration) -> Result<TcpStream, String> {
-        let mut failed = String::new();
+        let mut failed = Vec::new();
         for address in &self.addresses {
             let begun = Instant::now();
             let connected = timeout(limit, TcpStream::connect(address)).await;
@@ -81,9 +81,9 @@ impl Look {
                     self.connected = Some((*address, begun.elapsed()));
                     return Ok(stream);
                 }
-                Err(error) => failed = format!("cannot connect to {address}: {error}"),
+                Err(error) => failed.push(format!("cannot connect to {address}: {error}")),
             }
         }
-        Err(failed)
+        Err(failed.join("; "))
     }
 }

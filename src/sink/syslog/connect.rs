@@ -52,6 +52,16 @@ impl ConnectError {
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, Self::Handshake { .. } | Self::Tls(_))
     }
+
+    /// How far the attempt had come.
+    const fn stage(&self) -> u8 {
+        match self {
+            Self::Resolve { .. } | Self::NoAddress { .. } => 0,
+            Self::Connect { .. } | Self::Unix { .. } => 1,
+            Self::Handshake { .. } | Self::Tls(_) => 2,
+            Self::Relp { .. } | Self::Silent { .. } => 3,
+        }
+    }
 }
 
 /// What `check --connect` tells.
@@ -124,7 +134,7 @@ pub(super) async fn connect(config: &Config, target: &Target) -> Result<Link, Co
     Ok(Link::new(pipe, report, config.timeout))
 }
 
-/// Tries every address of a name in turn; the last one's error counts.
+/// The first address of a name that takes us.
 async fn open_first(
     config: &Config,
     target: &Target,
@@ -134,18 +144,30 @@ async fn open_first(
     let addresses = addresses(host, port, config.timeout)
         .await
         .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
-    let mut last = ConnectError::NoAddress { host: host.to_owned() };
+    open_any(config, target, host, &addresses).await
+}
+
+/// Tries the addresses in turn. Of their errors that of the one that came furthest counts, of equals the first: a receiver
+/// that refuses our certificate is not to be hidden by a second address of its name where nobody listens.
+async fn open_any(
+    config: &Config,
+    target: &Target,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> Result<(Pipe, ProbeReport), ConnectError> {
+    let mut furthest = ConnectError::NoAddress { host: host.to_owned() };
     for address in addresses {
         let opened = match target.is_datagram() {
-            true => open_udp(address).await,
-            false => open_stream(config, target, host, address).await,
+            true => open_udp(*address).await,
+            false => open_stream(config, target, host, *address).await,
         };
         match opened {
             Ok(link) => return Ok(link),
-            Err(error) => last = error,
+            Err(error) if error.stage() > furthest.stage() => furthest = error,
+            Err(_) => {}
         }
     }
-    Err(last)
+    Err(furthest)
 }
 
 async fn open_stream(
@@ -318,4 +340,56 @@ fn tls_report(link: &rustls::ClientConnection) -> TlsReport {
     let (version, cipher) = tls::negotiated(link);
     let leaf = link.peer_certificates().and_then(<[_]>::first);
     TlsReport { version, cipher, fingerprint: leaf.map(|der| tls::fingerprint(der)).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn config(target: &Target) -> Config {
+        let mut config = Config::new("test", target.clone(), "node-a1");
+        config.timeout = Duration::from_secs(5);
+        config
+    }
+
+    /// All of 127.0.0.0/8 is ours, so one port has as many addresses as are wanted.
+    fn at(last: u8, port: u16) -> SocketAddr {
+        (Ipv4Addr::new(127, 0, 0, last), port).into()
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_takes_us_is_taken() {
+        let listener = TcpListener::bind(at(3, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Target::Tcp { host: "many.test".to_owned(), port };
+        let addresses = [at(2, port), at(3, port), at(4, port)];
+        let (_, report) = open_any(&config(&target), &target, "many.test", &addresses).await.unwrap();
+        assert_eq!(report.address, at(3, port).to_string());
+        assert!(listener.accept().is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_error_of_the_address_that_came_furthest_is_told() {
+        let listener = TcpListener::bind(at(3, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // It takes the connection, and closes it instead of a handshake.
+        let peer = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let target = Target::Tls { host: "many.test".to_owned(), port };
+        let addresses = [at(2, port), at(3, port), at(4, port)];
+        let Err(error) = open_any(&config(&target), &target, "many.test", &addresses).await else {
+            panic!("nobody is there")
+        };
+        peer.join().unwrap();
+        assert!(matches!(error, ConnectError::Handshake { address, .. } if address == at(3, port)), "{error}");
+        assert!(error.is_tls());
+
+        let Err(error) = open_any(&config(&target), &target, "many.test", &addresses).await else {
+            panic!("nobody is there")
+        };
+        assert!(matches!(error, ConnectError::Connect { address, .. } if address == at(2, port)), "{error}");
+        let Err(error) = open_any(&config(&target), &target, "many.test", &[]).await else { panic!("no address") };
+        assert_eq!(error.to_string(), "many.test has no address");
+    }
 }
