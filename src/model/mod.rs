@@ -9,6 +9,7 @@ pub mod flow;
 pub mod id;
 pub mod net;
 pub mod trace;
+pub mod wildcard;
 
 pub use event::{Body, Event, Origin, RawLine, ZonePair};
 pub use flow::{Action, End, EndpointType, Flow, Labels, Policies, Process, Reporter, Service, TcpStats, Text};

@@ -20,7 +20,6 @@
 mod errors;
 mod eval;
 mod field;
-mod glob;
 mod lex;
 mod literal;
 mod parse;

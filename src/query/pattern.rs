@@ -2,7 +2,8 @@
 
 use regex_automata::meta;
 
-use super::{MAX_REGEX_BYTES, glob};
+use super::MAX_REGEX_BYTES;
+use crate::model::wildcard;
 
 /// Text, or text with `*` for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +28,13 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *text,
-            Self::Glob(pattern) => glob::matches(pattern, text),
+            Self::Glob(pattern) => has_stars(pattern, text),
         }
     }
+}
+
+fn has_stars(pattern: &str, text: &str) -> bool {
+    wildcard::matches(pattern.as_bytes(), text.as_bytes(), |a, b| a == b)
 }
 
 /// One of these.
@@ -64,7 +69,7 @@ impl Texts {
             0..=FEW => self.exact.iter().any(|exact| **exact == *text),
             _ => self.exact.binary_search_by(|exact| (**exact).cmp(text)).is_ok(),
         };
-        exact || self.globs.iter().any(|pattern| glob::matches(pattern, text))
+        exact || self.globs.iter().any(|pattern| has_stars(pattern, text))
     }
 
     pub fn len(&self) -> usize {

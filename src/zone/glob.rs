@@ -1,5 +1,7 @@
 //! Names with wildcards: `*` is any run of characters (none too), `?` is one. Nothing else is special.
 
+use crate::model::wildcard;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Glob {
     Any,
@@ -29,7 +31,7 @@ impl Glob {
             Self::Exact(text) => **text == *name,
             Self::Prefix(prefix) => name.as_bytes().starts_with(prefix.as_bytes()),
             Self::Suffix(suffix) => name.as_bytes().ends_with(suffix.as_bytes()),
-            Self::Other(pattern) => matches(pattern, name.as_bytes()),
+            Self::Other(pattern) => wildcard::matches(pattern, name.as_bytes(), |a, b| a == b'?' || a == b),
         }
     }
 
@@ -45,35 +47,9 @@ impl Glob {
             }
             Self::Suffix(suffix) => tail(suffix.len()).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix.as_bytes())),
             // Rare; the names are short.
-            Self::Other(pattern) => matches(pattern, name),
+            Self::Other(pattern) => wildcard::matches(pattern, name, |a, b| a == b'?' || a.eq_ignore_ascii_case(&b)),
         }
     }
-}
-
-/// Goes back to the last `*` only, so the cost is at most the product of the lengths.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, n));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || c.eq_ignore_ascii_case(&name[n]) => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((after, at)) => {
-                    star = Some((after, at + 1));
-                    (p, n) = (after, at + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 #[cfg(test)]
@@ -103,6 +79,8 @@ mod tests {
             let glob = Glob::new(pattern);
             assert_eq!(glob.matches(name), expected, "{pattern} {name}");
             assert_eq!(glob.matches_ignoring_case(&name.to_uppercase()), expected, "{pattern} {name} in capitals");
+            let letters = pattern.contains(char::is_alphabetic);
+            assert_eq!(glob.matches(&name.to_uppercase()), expected && !letters, "{pattern} {name} in capitals");
         }
     }
 }
