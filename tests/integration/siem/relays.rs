@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,8 +12,6 @@ use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_u
 
 const RSYSLOG: &str = "rsyslog/relay.conf";
 const SYSLOG_NG: &str = "syslog-ng/relay.conf";
-/// A relay that is refused once comes again after some seconds, as its file says.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What rsyslog says itself, which the shipped file leaves to the system's.
 const INTERNAL: &str = "internal.log";
 
@@ -186,7 +183,7 @@ fn passes_on(relay: &Relay, behind: &Rsyslog, scheme: &str, format: &str) {
     let before = behind.count();
     send([&straight, &relay.url], format);
     wait_until("the last record beside the relay", SOON, || has_stopped(&raw(&beside)));
-    let passed = within(PATIENCE, || has_stopped(&raw(behind)[before..]).then_some(()));
+    let passed = within(SOON, || has_stopped(&raw(behind)[before..]).then_some(()));
     let arrived: Vec<String> = raw(behind).split_off(before);
     assert!(
         passed.is_some(),

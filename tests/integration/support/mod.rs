@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should happen at once, on a machine that does other work too.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Set to `required` where every peer must be there: `tests/run` and so CI.
 pub const PEERS: &str = "TIDEGATE_TEST_PEERS";
@@ -196,7 +196,7 @@ impl Ran {
     }
 }
 
-/// Runs the built program to its end, with `stdin` as its standard input, for a minute at most.
+/// Runs the built program to its end, with `stdin` as its standard input, for two minutes at most.
 #[track_caller]
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S], stdin: impl Into<Vec<u8>>) -> Ran {
     run_command(&mut tidegate(args), stdin)
@@ -210,7 +210,7 @@ pub fn run_command(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Ran {
     let input = stdin.into();
     // In a thread, since the program may write before it has read all. One that ends early breaks the pipe, as it may.
     let feeder = std::thread::spawn(move || drop(pipe.write_all(&input)));
-    let ran = running.wait(Duration::from_secs(60));
+    let ran = running.wait(2 * SOON);
     feeder.join().expect("the feeder does not panic");
     ran
 }
