@@ -153,6 +153,11 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "it was not issued for a server: the peer needs one with the server purpose"
             }
+            // The word of the library that verifies, which rustls hands on as any error.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                "it is an authority's and not a server's, as `openssl req -x509` makes them: \
+                 give the peer one that an authority signed, or name its own in a SIEM's fingerprints"
+            }
             _ => return Some(format!("the peer's certificate was refused: {tls}")),
         },
         rustls::Error::AlertReceived(alert) => return Some(explain_alert(*alert)),

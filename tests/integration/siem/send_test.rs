@@ -93,6 +93,9 @@ fn what_is_wrong_with_certificates_is_told_in_words() {
             "it has expired: renew the peer's certificate",
         ],
     );
+    let Some(own) = Rsyslog::with_certificate("ca") else { return };
+    let ran = send(&own.target("tls").to_string(), "ca.pem", Some("client")).expect_code(1);
+    says(&ran, &["it is an authority's and not a server's", "name its own in a SIEM's fingerprints"]);
 }
 
 #[test]
