@@ -59,10 +59,8 @@ impl Contents {
 /// Runs until a stop comes, or until every lane has ended by itself (`once`).
 pub fn supervise(first: Loaded, origin: &Origin<'_>, signals: &Receiver<Signal>) -> Result<Vec<LaneEnd>, AgentError> {
     let zones = Zones::default();
-    if let Some(path) = &first.zones {
-        let table = load_zones(path).map_err(AgentError::Zones)?;
-        take_zones(&first.config, Some(table), &zones);
-    }
+    let table = read_zones(&first).map_err(AgentError::Zones)?;
+    take_zones(&first.config, table, &zones);
     let (metrics, health) = (Metrics::default(), Health::default());
     let mut running = first;
     let mut agent = start(&running, &zones, &metrics, &health)?;
@@ -119,7 +117,7 @@ fn read_again(origin: &Origin<'_>, running: &Loaded) -> Option<(Loaded, Option<T
         );
         return None;
     }
-    match new.zones.as_deref().map(load_zones).transpose() {
+    match read_zones(&new) {
         Ok(table) => Some((new, table)),
         Err(problems) => {
             tracing::error!(%problems, "the new configuration names bad zones and is refused; the old one stays");
@@ -156,8 +154,13 @@ fn swap(
     }
 }
 
+/// `None` where the configuration names none.
+fn read_zones(loaded: &Loaded) -> Result<Option<Table>, String> {
+    loaded.zones.as_deref().map(load_zones).transpose()
+}
+
 fn swap_zones(loaded: &Loaded, zones: &Zones) {
-    match loaded.zones.as_deref().map(load_zones).transpose() {
+    match read_zones(loaded) {
         Ok(table) => {
             take_zones(&loaded.config, table, zones);
             tracing::info!("zones are read again");

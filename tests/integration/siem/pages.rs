@@ -2,14 +2,13 @@
 //! receivers' configurations that can run here are started as they stand there and get a record.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 use tidegate::config::{Input, Surroundings, presets};
 
 use super::otelcol;
-use super::receiver::certificates;
-use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until};
+use super::receiver::{certificates, has_rsyslog, start_rsyslog, start_syslog_ng};
+use crate::support::{Running, SOON, free_port, root, run, temp_dir, wait_until};
 
 const PROFILES: [&str; 8] =
     ["arcsight", "sentinel", "qradar", "splunk-sc4s", "splunk-hec", "elastic", "rsyslog", "generic"];
@@ -101,16 +100,13 @@ fn moved(text: &str, folder: &Path, port: (u16, u16)) -> String {
 }
 
 fn rsyslog(text: &str, port: (u16, u16)) -> Option<Receiver> {
-    if !["/usr/sbin/rsyslogd", "/sbin/rsyslogd"].iter().any(|path| Path::new(path).exists()) {
-        support::went_without("rsyslog", "no rsyslogd (Debian: rsyslog, rsyslog-openssl, rsyslog-relp)");
+    if !has_rsyslog() {
         return None;
     }
     let folder = temp_dir();
     let file = folder.path().join("rsyslog.conf");
     std::fs::write(&file, moved(text, folder.path(), port)).expect("a configuration");
-    let mut command = Command::new("rsyslogd");
-    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
-    let mut running = Running::start(&mut command);
+    let mut running = start_rsyslog(&file);
     running.comes_to_listen(port.1);
     Some(Receiver { folder, _running: running })
 }
@@ -119,14 +115,7 @@ fn syslog_ng(text: &str, port: (u16, u16)) -> Option<Receiver> {
     let folder = temp_dir();
     let file = folder.path().join("syslog-ng.conf");
     std::fs::write(&file, moved(text, folder.path(), port)).expect("a configuration");
-    let mut command = Command::new(root().join("tests/siem/syslog-ng"));
-    let mut running = Running::start(command.arg(&file).arg(folder.path()));
-    if !running.comes_to_listen(port.1) {
-        let ran = running.wait(SOON);
-        assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
-        support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
-        return None;
-    }
+    let running = start_syslog_ng(&file, folder.path(), port.1)?;
     Some(Receiver { folder, _running: running })
 }
 

@@ -22,6 +22,41 @@ pub fn certificates() -> &'static Path {
     folder.path()
 }
 
+/// Whether it is installed; says loudly when it is not.
+pub fn has_rsyslog() -> bool {
+    let there = ["/usr/sbin/rsyslogd", "/sbin/rsyslogd"].iter().any(|path| Path::new(path).exists());
+    if !there {
+        support::went_without("rsyslog", "no rsyslogd (Debian: rsyslog, rsyslog-openssl, rsyslog-relp)");
+    }
+    there
+}
+
+pub fn start_rsyslog(configuration: &Path) -> Running {
+    let mut command = Command::new("rsyslogd");
+    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(configuration);
+    Running::start(&mut command)
+}
+
+/// Where a configuration lets rsyslog write what it says itself.
+pub const INTERNAL_LOG: &str = "internal.log";
+
+pub fn internal_log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join(INTERNAL_LOG)).unwrap_or_default()
+}
+
+/// A syslog-ng that listens on this port and has `folder` for its state; `None` when it is not there.
+pub fn start_syslog_ng(configuration: &Path, folder: &Path, port: u16) -> Option<Running> {
+    let mut command = Command::new(support::root().join("tests/siem/syslog-ng"));
+    let mut running = Running::start(command.arg(configuration).arg(folder));
+    if running.comes_to_listen(port) {
+        return Some(running);
+    }
+    let ran = running.wait(SOON);
+    assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
+    support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
+    None
+}
+
 pub struct Rsyslog {
     folder: tempfile::TempDir,
     running: Option<Running>,
@@ -40,9 +75,7 @@ impl Rsyslog {
 
     /// The certificate that it shows; it wants the client's.
     pub fn with_certificate(server: &str) -> Option<Self> {
-        let there = ["/usr/sbin/rsyslogd", "/sbin/rsyslogd"].iter().any(|path| Path::new(path).exists());
-        if !there {
-            support::went_without("rsyslog", "no rsyslogd (Debian: rsyslog, rsyslog-openssl, rsyslog-relp)");
+        if !has_rsyslog() {
             return None;
         }
         let mut this = Self {
@@ -80,16 +113,16 @@ impl Rsyslog {
     }
 
     pub fn run(&mut self) {
-        let mut command = Command::new("rsyslogd");
-        command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").arg("-n").arg("-iNONE");
-        command.arg("-f").arg(self.path("rsyslog.conf"));
-        self.running = Some(Running::start(&mut command));
+        self.running = Some(start_rsyslog(&self.path("rsyslog.conf")));
         for port in [self.tls, self.tcp, self.relp, self.relp_tls] {
-            let listens = within(SOON, || listens(port).then_some(()));
-            // It goes on without a listener that it cannot have, and says so there.
-            let said = || std::fs::read_to_string(self.path("internal.log")).unwrap_or_default();
-            assert!(listens.is_some(), "rsyslog does not listen on {port}:\n{}", said());
+            let found = within(SOON, || listens(port).then_some(()));
+            assert!(found.is_some(), "rsyslog does not listen on {port}:\n{}", self.said());
         }
+    }
+
+    /// What it says itself: it goes on without a listener that it cannot have.
+    pub fn said(&self) -> String {
+        internal_log(self.folder.path())
     }
 
     /// Ends it as its service does.

@@ -1,19 +1,17 @@
 //! The relays of `deploy/siem/`, started as they stand there: the built program sends the same flows through the relay and
 //! straight to a receiver, and both arrivals are the same octets.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
 
 use super::golden;
-use super::receiver::{Rsyslog, certificates};
-use crate::support::{self, Running, SOON, free_port, root, run, temp_dir, wait_until, within};
+use super::receiver::{INTERNAL_LOG, Rsyslog, certificates, internal_log, start_rsyslog, start_syslog_ng};
+use crate::support::{Running, SOON, free_port, root, run, temp_dir, wait_until, within};
 
 const RSYSLOG: &str = "rsyslog/relay.conf";
 const SYSLOG_NG: &str = "syslog-ng/relay.conf";
-/// What rsyslog says itself, which the shipped file leaves to the system's.
-const INTERNAL: &str = "internal.log";
 
 /// A shipped configuration with places of the test's own, as `relay.conf` in a folder. Every place in it must be moved.
 fn moved(file: &str, folder: &Path, places: &[(&str, &str)]) -> PathBuf {
@@ -35,8 +33,7 @@ struct Relay {
 
 impl Relay {
     fn said(&self) -> String {
-        let internal = std::fs::read_to_string(self.folder.path().join(INTERNAL)).unwrap_or_default();
-        format!("{}{internal}", self.running.said())
+        format!("{}{}", self.running.said(), internal_log(self.folder.path()))
     }
 
     fn archive(&self) -> String {
@@ -65,12 +62,10 @@ fn rsyslog(receiver: &Rsyslog, scheme: &str) -> Relay {
             ("siem.example.com", "localhost"),
         ],
     );
-    let mut text = std::fs::read_to_string(&file).expect("a configuration");
-    text += &format!("action(type=\"omfile\" file=\"{path}/{INTERNAL}\")\n");
-    std::fs::write(&file, text).expect("a configuration");
-    let mut command = Command::new("rsyslogd");
-    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-n", "-iNONE", "-f"]).arg(&file);
-    let mut running = Running::start(&mut command);
+    // What it says itself the shipped file leaves to the system's.
+    let mut shipped = std::fs::File::options().append(true).open(&file).expect("a configuration");
+    writeln!(shipped, "action(type=\"omfile\" file=\"{path}/{INTERNAL_LOG}\")").expect("a configuration");
+    let mut running = start_rsyslog(&file);
     for port in [tls, relp] {
         assert!(running.comes_to_listen(port), "{}", running.said());
     }
@@ -94,14 +89,7 @@ fn syslog_ng(receiver: &Rsyslog) -> Option<Relay> {
             ("disk-buf-size(4294967296) mem-buf-size(67108864)", &format!("disk-buf-size(1048576) dir(\"{path}\")")),
         ],
     );
-    let mut command = Command::new(root().join("tests/siem/syslog-ng"));
-    let mut running = Running::start(command.arg(&file).arg(folder.path()));
-    if !running.comes_to_listen(port) {
-        let ran = running.wait(SOON);
-        assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
-        support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
-        return None;
-    }
+    let running = start_syslog_ng(&file, folder.path(), port)?;
     Some(Relay { folder, url: format!("tls://localhost:{port}"), running })
 }
 
@@ -191,7 +179,7 @@ fn passes_on(relay: &Relay, behind: &Rsyslog, scheme: &str, format: &str) {
         arrived.len(),
         relay.archive().lines().count() - before,
         relay.said(),
-        std::fs::read_to_string(behind.path(INTERNAL)).unwrap_or_default(),
+        behind.said(),
     );
     // The archive has the same, one a line, in the order of the arrivals.
     wait_until("the archive", SOON, || relay.archive().lines().count() >= before + arrived.len());

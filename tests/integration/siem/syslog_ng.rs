@@ -1,13 +1,11 @@
 //! The sink against a real syslog-ng, which is stricter about frames than rsyslog.
 
-use std::process::Command;
-
 use tidegate::sink::syslog::{self, Framing, Target};
 
 use super::golden;
 use super::lane::{Lane, config, expected};
 use super::parsers::strict_leef;
-use super::receiver::certificates;
+use super::receiver::{certificates, start_syslog_ng};
 use crate::support::{self, Running, SOON, free_port, temp_dir, wait_until};
 
 /// `None` when it is not there.
@@ -22,14 +20,7 @@ fn start(folder: &tempfile::TempDir) -> Option<(Running, [Target; 4])> {
         .replace("@TCP_PORT@", &tcp.to_string());
     let file = folder.path().join("syslog-ng.conf");
     std::fs::write(&file, configuration).expect("a configuration");
-    let mut command = Command::new(support::root().join("tests/siem/syslog-ng"));
-    let mut running = Running::start(command.arg(&file).arg(path));
-    if !running.comes_to_listen(tls) {
-        let ran = running.wait(SOON);
-        assert_eq!(ran.code(), Some(77), "{}{}", ran.stdout, ran.stderr);
-        support::went_without("syslog-ng", "tests/siem/get-syslog-ng unpacks it");
-        return None;
-    }
+    let running = start_syslog_ng(&file, folder.path(), tls)?;
     let host = || "localhost".to_owned();
     let targets = [
         Target::Tls { host: host(), port: tls },
