@@ -659,7 +659,8 @@ impl World {
         let (mut whole, mut archive) = (part("elasticsearch.json"), part("elasticsearch.archive.json"));
         // An archive leaves the members' names out.
         let archived: Vec<Record> = serde_json::from_value(archive["files"].take()).unwrap_or_default();
-        if let Some(files) = whole["files"].as_array_mut() {
+        // Not by index, which would make something of a checkpoint that is not there.
+        if let Some(files) = whole.get_mut("files").and_then(Value::as_array_mut) {
             files.extend(archived.iter().filter_map(|record| serde_json::to_value(record).ok()));
         }
         whole
